@@ -1,0 +1,61 @@
+# Two commands do everything on a fresh machine with Python 3.11+, pip and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.setup-dev
+SETUP_DEMO := $(VENV)/.setup-demo
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+TYPED := libs/caterva2-client/src libs/caterva2-formats/src libs/caterva2-service/src \
+	services/broker/src services/publisher/src services/subscriber/src
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint type unit integration e2e bench setup clean
+
+help:  ## Say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(SETUP_DEMO): $(BIN)/python requirements.txt constraints.txt $(PACKAGES)
+	@echo "Installing the packages of this checkout (about a minute, once)"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(SETUP): $(BIN)/python requirements.txt requirements-dev.txt constraints.txt $(PACKAGES)
+	@echo "Installing the packages of this checkout and the test tools (about a minute, once)"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@ $(SETUP_DEMO)
+
+setup: $(SETUP)  ## Make .venv with everything that tests need
+
+demo: $(SETUP_DEMO)  ## Run broker, publishers and subscriber on sample data; Ctrl-C stops them
+	@$(BIN)/python -m demo
+
+test: $(SETUP)  ## Run the tests: unit, property, conformance, integration, end to end
+	@$(BIN)/python -m pytest tests
+
+unit: $(SETUP)  ## Run the tests that need no server
+	@$(BIN)/python -m pytest tests/unit tests/property tests/conformance
+
+integration: $(SETUP)  ## Run the tests against a real nats-server and PostgreSQL
+	@$(BIN)/python -m pytest tests/integration
+
+e2e: $(SETUP)  ## Run the tests that start every service as a process
+	@$(BIN)/python -m pytest tests/e2e
+
+lint: $(SETUP)  ## Check style and the dependency rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+type: $(SETUP)  ## Check types
+	@$(BIN)/mypy $(TYPED)
+
+bench: $(SETUP)  ## Run the workloads of docs/performance.md
+	@$(BIN)/python -m bench
+
+clean:  ## Remove .venv and what the demo keeps
+	@rm -rf $(VENV) _caterva2

@@ -1,0 +1,34 @@
+"""Requirement U7: names."""
+
+import pytest
+
+from caterva2 import paths
+from caterva2.errors import InvalidName
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["..", "a/../b", "/etc/passwd", "a\\b", "a\0b", "a\nb", "a\u202eb", "a\u200bb", " a", "a ", "a.", "con", "LPT1.txt"]
+    + [".cat2x", "x.tmp", "a" * 256, "/".join("a" * 40), "é" * 600, "", ".", "\ud800"],
+)
+def test_u7_dangerous_paths_are_refused(path: str) -> None:
+    with pytest.raises(InvalidName):
+        paths.check_path(path)
+
+
+def test_u7_paths_are_made_canonical() -> None:
+    assert paths.check_path("a//b/./c/") == "a/b/c"
+    assert paths.check_path("e\u0301.b2nd") == "\u00e9.b2nd"
+    assert paths.check_path("name with space, ünïcode #?%!.b2nd") == "name with space, ünïcode #?%!.b2nd"
+
+
+@pytest.mark.parametrize("root", ["@publicx", "Foo", "", "-a", "a" * 64, "a/b", "a.b", "@"])
+def test_u7_root_names_are_checked(root: str) -> None:
+    with pytest.raises(InvalidName):
+        paths.check_root(root)
+
+
+def test_split_gives_root_and_path() -> None:
+    assert paths.split("foo/dir/ds.b2nd") == ("foo", "dir/ds.b2nd")
+    assert paths.split("@public") == ("@public", "")
+    assert paths.split("foo/") == ("foo", "")
