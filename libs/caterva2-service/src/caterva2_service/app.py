@@ -1,0 +1,107 @@
+"""The application that every service builds on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import distributions
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from . import errors
+from .health import Health
+from .metrics import CONTENT_TYPE_LATEST, Metrics
+from .requests import RequestMiddleware
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+DEFAULT_HEADERS: Mapping[str, str] = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+def service_app(
+    title: str,
+    *,
+    version: str,
+    lifespan: Lifespan,
+    routers: Sequence[APIRouter] = (),
+    health: Health | None = None,
+    metrics: Metrics | None = None,
+    middleware: Sequence[Middleware] = (),
+    headers: Mapping[str, str] = DEFAULT_HEADERS,
+    allowed_hosts: Sequence[str] = (),
+) -> FastAPI:
+    """Build an application that answers errors, health and metrics like every other service.
+
+    Nothing is opened before the lifespan starts. `health` and `metrics` are found again in ``app.state``.
+
+    Parameters
+    ----------
+    lifespan
+        Opens what the service needs and puts it into ``app.state.context``.
+    middleware
+        Outermost first; all of it runs inside the request middleware.
+    headers
+        Headers that every answer gets unless it has them already.
+    allowed_hosts
+        Values of ``Host`` that are answered; empty allows any.
+    """
+    health = health or Health()
+    metrics = metrics or Metrics()
+    outer = [Middleware(RequestMiddleware, metrics=metrics, headers=headers)]
+    if allowed_hosts:
+        outer.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts)))
+    app = FastAPI(
+        title=title, version=version, lifespan=_with_health(lifespan, health), middleware=[*outer, *middleware]
+    )
+    app.state.health = health
+    app.state.metrics = metrics
+    errors.install(app)
+    app.include_router(_operations(title, version, health, metrics))
+    for router in routers:
+        app.include_router(router)
+    return app
+
+
+def _with_health(lifespan: Lifespan, health: Health) -> Lifespan:
+    @asynccontextmanager
+    async def run(app: FastAPI) -> AsyncIterator[None]:
+        health.starting = True
+        async with lifespan(app):
+            health.starting = False
+            yield
+
+    return run
+
+
+def _operations(title: str, version: str, health: Health, metrics: Metrics) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", summary="Whether the process answers")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", summary="Whether the service can do its work, part by part")
+    async def readyz() -> JSONResponse:
+        status, body = health.readiness()
+        return JSONResponse(body, status)
+
+    @router.get("/metrics", summary="Metrics in the text format of Prometheus", response_class=Response)
+    def exposition() -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/api/server", summary="Which versions run here")
+    def server() -> dict[str, Any]:
+        return {"name": title, "version": version, "python": platform.python_version(), "packages": _packages()}
+
+    return router
+
+
+def _packages() -> dict[str, str]:
+    shown = {"blosc2", "fastapi", "h5py", "nats-py", "numpy", "uvicorn"}
+    found = {each.name: each.version for each in distributions()}
+    return {name: found[name] for name in sorted(found) if name in shown or name.startswith("caterva2")}

@@ -1,0 +1,174 @@
+"""Serving an application: sockets, signals and an end within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from . import log
+from .address import ANY_HOST, Address
+from .settings import ServiceSettings
+
+DRAIN_S = 3
+"""Seconds that running requests get to end after SIGTERM."""
+GIVE_UP_S = 4.7
+"""Seconds after which a process that does not end by itself is ended."""
+
+
+def run(create_app: Callable[[], FastAPI], settings: ServiceSettings) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code of the process.
+
+    The address is taken before the application is built, so that a taken port is the first thing that is said.
+    """
+    prog = Path(sys.argv[0]).name
+    log.configure(settings.loglevel)
+    try:
+        sockets = listen(settings.http)
+    except OSError as error:
+        print(f"{prog}: {_why_not(settings.http, error)}", file=sys.stderr)  # noqa: T201
+        return 1
+    config = uvicorn.Config(
+        create_app(),
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=75,
+        proxy_headers=True,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
+    server = _Server(config)
+    server.announce = f"{prog} listens at {settings.http}"
+    with _closing(sockets, settings.http):
+        server.run(sockets=sockets)
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it listens, and exits with 0 when a signal ends it."""
+
+    announce = ""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            print(self.announce, file=sys.stderr, flush=True)  # noqa: T201
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        if self.should_exit:
+            self.force_exit = True
+            return
+        self.should_exit = True
+        # A thread that hangs on a dead disk or a codec must not keep the process from ending.
+        watchdog = threading.Timer(GIVE_UP_S, os._exit, args=(0,))
+        watchdog.daemon = True
+        watchdog.start()
+
+
+def listen(address: Address) -> list[socket.socket]:
+    """Return listening sockets for every address that the host name stands for. Raises OSError."""
+    if address.uds is not None:
+        return [_listen_unix(Path(address.uds))]
+    host = None if address.host == ANY_HOST else address.host
+    found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    port = address.port
+    try:
+        for family, kind, protocol, _, where in dict.fromkeys(found):
+            try:
+                sockets.append(_listen_tcp(family, kind, protocol, (where[0], port, *where[2:])))
+            except OSError as error:
+                # `localhost` may stand for an IPv6 address that this machine does not have.
+                if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(found) > 1:
+                    continue
+                raise
+            port = port or sockets[0].getsockname()[1]
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    if not sockets:
+        raise OSError(errno.EADDRNOTAVAIL, "this machine has no such address")
+    return sockets
+
+
+def _listen_tcp(family: int, kind: int, protocol: int, where: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        sock.listen(2048)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+            _remove_dead_socket(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sock.bind(str(path))
+        sock.listen(2048)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_dead_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()  # left behind by a process that was killed
+        else:
+            raise OSError(errno.EADDRINUSE, "another process listens there")
+
+
+def _why_not(address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} is taken by another program; choose another address with --http HOST:PORT"
+    reason = error.strerror or str(error)
+    return f"cannot listen at {address}: {reason}; choose another address with --http HOST:PORT"
+
+
+@contextlib.contextmanager
+def _closing(sockets: list[socket.socket], address: Address) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for sock in sockets:
+            sock.close()
+        if address.uds is not None:
+            Path(address.uds).unlink(missing_ok=True)
