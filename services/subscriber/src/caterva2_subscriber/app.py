@@ -1,0 +1,33 @@
+"""The subscriber as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from caterva2_service.app import service_app
+from caterva2_service.health import Health
+from caterva2_service.metrics import Metrics
+
+from . import __version__
+from .context import Context
+from .handlers import ROUTERS
+from .settings import SubscriberSettings
+
+
+def create_app(settings: SubscriberSettings) -> FastAPI:
+    """Build the application. Opens nothing until its lifespan starts."""
+    health = Health()
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.context = await Context.open(settings, stack, health=health, metrics=metrics)
+            yield
+
+    return service_app(
+        "Caterva2 subscriber", version=__version__, lifespan=lifespan, routers=ROUTERS, health=health, metrics=metrics
+    )

@@ -1,0 +1,1 @@
+"""Who is asking: principals, and the ways to prove to be one."""

@@ -1,0 +1,50 @@
+"""Everything that an application holds open, in one frozen object."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from fastapi import Depends, Request
+
+from caterva2_service.health import Health
+from caterva2_service.metrics import Metrics
+from caterva2_service.threads import Threads
+
+from .library import Library, NoRoots
+from .rights import DefaultRights, Rights
+from .settings import SubscriberSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What handlers work with. Opened by the application's lifespan."""
+
+    settings: SubscriberSettings
+    health: Health
+    metrics: Metrics
+    threads: Threads
+    rights: Rights
+    library: Library
+
+    @classmethod
+    async def open(
+        cls, settings: SubscriberSettings, stack: AsyncExitStack, *, health: Health, metrics: Metrics
+    ) -> Self:
+        """Open everything; `stack` closes it again."""
+        settings.statedir.mkdir(parents=True, exist_ok=True)
+        threads = Threads(settings.nthreads)
+        stack.callback(threads.close)
+        rights = DefaultRights()
+        library = Library(rights, NoRoots())
+        return cls(settings=settings, health=health, metrics=metrics, threads=threads, rights=rights, library=library)
+
+
+async def get_context(request: Request) -> Context:
+    """Return the context of the application that answers."""
+    context: Context = request.app.state.context
+    return context
+
+
+ContextDep = Annotated[Context, Depends(get_context)]

@@ -1,0 +1,149 @@
+"""Settings of a subscriber: section ``[subscriber]`` or ``[subscriber.ID]`` of ``caterva2.toml``.
+
+Precedence: command line, environment (``CATERVA2_*``), file, default. A wrong or unknown setting stops the start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from caterva2_service.settings import Address, Option, ServiceSettings
+
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:i?B)?\s*\Z", re.IGNORECASE)
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_size(value: Any) -> Any:
+    """Return the bytes that ``"10G"`` or ``"1.5 MB"`` stand for; units are powers of 1024.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a size.
+    """
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.match(value)
+    if match is None:
+        raise ValueError(f"'{value}' is not a size such as 500M or 10G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+"""Bytes; texts may use the units K, M, G and T."""
+
+
+class StalePolicy(StrEnum):
+    """What readers get while a root's publisher cannot be reached."""
+
+    SERVE = "serve-stale"
+    """What is known and cached, with a header that says how old it is."""
+    REFUSE = "refuse"
+    """An error."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CacheSettings(_Section):
+    """Section ``[cache]``: chunks kept on the subscriber's disk."""
+
+    size: Size = 10 * 2**30
+    """Bytes on disk that chunks may take; 0 keeps nothing."""
+    low_water: float = Field(default=0.9, gt=0, le=1)
+    """Fraction of `size` down to which the least recently used chunks are evicted once `size` is reached."""
+    memory: Size = 64 * 2**20
+    """Bytes of decompressed chunks kept in memory for small slices of hot chunks."""
+    shares: dict[str, Size] = Field(default_factory=dict)
+    """Bytes that are guaranteed to a root: while it holds no more, others do not evict its chunks."""
+    directory: Path | None = None
+    """Where chunks are kept; ``cache`` in the state directory by default."""
+
+    @property
+    def low_bytes(self) -> int:
+        """Bytes that are left after an eviction."""
+        return int(self.size * self.low_water)
+
+
+class UpstreamSettings(_Section):
+    """Section ``[upstream]``: how publishers are asked for chunks."""
+
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    silence_timeout_s: float = Field(default=20.0, gt=0)
+    """Seconds without a single byte after which an answer counts as lost; a slow link is not a lost one."""
+    concurrency: int = Field(default=6, ge=1, le=64)
+    """Requests in flight to one publisher."""
+    batch_bytes: Size = 8 * 2**20
+    """Compressed bytes that one request asks for, about."""
+    attempts: int = Field(default=3, ge=1, le=10)
+
+
+class DatabaseSettings(_Section):
+    """Section ``[database]``: people, rights and subscriptions."""
+
+    url: SecretStr | None = None
+    """``postgresql+asyncpg://...``; SQLite in the state directory by default."""
+
+
+class _Registration:
+    # Not in the model itself: pydantic warns of a field that has the name of a method, here of ABCMeta.
+    register: Annotated[bool, Option(cli=False)] = False
+    """Whether visitors may make accounts themselves."""
+
+
+class SubscriberSettings(ServiceSettings, _Registration):
+    """Settings of one subscriber."""
+
+    default_statedir: ClassVar[str] = "_caterva2/sub"
+    foreign_keys: ClassVar[frozenset[str]] = frozenset({"url"})
+
+    http: Annotated[Address, Option("address to listen at: HOST:PORT or the path of a socket")] = Address(
+        "localhost", 8002
+    )
+    broker: Annotated[Address | None, Option("address of the broker", toml="broker.http")] = None
+    """Without a broker the subscriber serves its own roots alone."""
+    urlbase: Annotated[str, Option("base of every generated link")] = "http://localhost:8002"
+    """A path in it is the prefix behind a reverse proxy."""
+    quota: Annotated[Size | None, Option(cli=False)] = None
+    """Bytes that users' files may take; None for no limit."""
+    maxusers: Annotated[int | None, Option(cli=False), Field(ge=0)] = None
+    """Number of accounts; None or 0 for no limit."""
+    login: Annotated[bool, Option(cli=False)] = True
+    demo: Annotated[bool, Option(cli=False)] = False
+    secret: Annotated[SecretStr | None, Option(cli=False)] = None
+    """Signs what users are given; from the environment (``CATERVA2_SECRET``)."""
+    follow: Annotated[tuple[str, ...], Option(cli=False)] = ()
+    """Roots followed from the start, ``*`` for all that the broker knows."""
+    stale: Annotated[StalePolicy, Option(cli=False)] = StalePolicy.SERVE
+    refuse_stale: Annotated[tuple[str, ...], Option(cli=False)] = ()
+    """Roots whose policy is `StalePolicy.REFUSE` whatever `stale` says."""
+    poll_s: Annotated[float, Option(cli=False), Field(gt=0)] = 10.0
+    """Seconds between looks at broker and publishers while the bus is not there."""
+    threads: Annotated[int | None, Option(cli=False), Field(ge=1, le=64)] = None
+    """Threads for decompression and files; the number of cores, at least 2, by default."""
+    cache: CacheSettings = CacheSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    database: DatabaseSettings = DatabaseSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.register and not self.login:
+            raise ValueError("register = true needs login = true")
+        return self
+
+    @property
+    def cache_directory(self) -> Path:
+        """Where chunks are kept."""
+        return self.cache.directory or self.statedir / "cache"
+
+    @property
+    def nthreads(self) -> int:
+        """Number of threads for decompression and files."""
+        return self.threads or max(2, os.cpu_count() or 1)

@@ -1,0 +1,303 @@
+"""Publishers, seen from here: what is asked of them over the link, how often, and what is made of their silence.
+
+One HTTP client for each publisher, with connections that are kept. Time limits count silence, never size: over a slow
+link an answer may take as long as it likes while bytes flow. A publisher that does not answer is left alone for a
+while (circuit breaker), so that readers are told at once instead of waiting each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from caterva2 import errors
+from caterva2.errors import Caterva2Error, UpstreamInvalid, UpstreamUnavailable, VersionChanged
+from caterva2.wire import (
+    HEADER_REQUEST_ID,
+    INDEX_SKELETON,
+    ChunkFrame,
+    ChunksRequest,
+    ManifestEntry,
+    ManifestHeader,
+    decode_frames,
+)
+from caterva2_formats.base import MAX_CHUNK_BYTES
+from caterva2_service.address import Address
+from caterva2_service.log import get_logger
+from caterva2_service.requests import current_request_id
+
+from .settings import UpstreamSettings
+
+log = get_logger(__name__)
+
+_MAX_FRAME = MAX_CHUNK_BYTES + 32
+_MAX_SKELETON = 64 * 2**20
+_MAX_LINE = 4 * 2**20
+_BREAK_AFTER = 3
+"""Failures in a row after which a publisher is left alone."""
+_BREAK_MIN_S, _BREAK_MAX_S = 1.0, 30.0
+_KEEPALIVE_S = 120.0
+
+Model = TypeVar("Model", ManifestHeader, ManifestEntry)
+
+_LOST = (httpx.TransportError, httpx.StreamError)
+
+
+class Breaker:
+    """Leaves a publisher alone after several failures in a row, for longer each time."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._until = 0.0
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds for which nothing should be asked; 0 when it may be tried."""
+        return max(0.0, self._until - time.monotonic())
+
+    def check(self) -> None:
+        """Raise UpstreamUnavailable while the publisher is left alone."""
+        if self.wait_s:
+            raise UpstreamUnavailable("The publisher cannot be reached", retry_after_s=self.wait_s)
+
+    def succeeded(self) -> None:
+        """Record an answer."""
+        self._failures = 0
+        self._until = 0.0
+
+    def failed(self) -> None:
+        """Record that there was none."""
+        self._failures += 1
+        if self._failures >= _BREAK_AFTER:
+            pause = min(_BREAK_MAX_S, _BREAK_MIN_S * 2 ** (self._failures - _BREAK_AFTER))
+            self._until = time.monotonic() + pause
+
+
+class Publisher:
+    """One publisher. Errors are those of `caterva2.errors`.
+
+    `UpstreamUnavailable` stands for any kind of silence, `UpstreamInvalid` for answers that make no sense,
+    `VersionChanged` for a dataset that is at another version than the one asked for.
+    """
+
+    def __init__(self, address: str, settings: UpstreamSettings) -> None:
+        self.address = address
+        self.breaker = Breaker()
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        try:
+            self._client = Address.parse(address).http_client(
+                timeout=httpx.Timeout(settings.silence_timeout_s, connect=settings.connect_timeout_s, pool=None),
+                limits=httpx.Limits(
+                    max_connections=settings.concurrency + 4,
+                    max_keepalive_connections=settings.concurrency,
+                    keepalive_expiry=_KEEPALIVE_S,
+                ),
+                follow_redirects=False,
+            )
+        except (ValueError, httpx.InvalidURL):
+            raise UpstreamUnavailable(f"The address of the publisher makes no sense: {address[:100]!r}") from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def manifest(self, known: tuple[str, int] | None = None) -> AsyncIterator[ManifestStream | None]:
+        """Ask for the whole catalogue of the root.
+
+        Parameters
+        ----------
+        known
+            Epoch and seq of the state that is known already.
+
+        Yields
+        ------
+        ManifestStream or None
+            None if the state is the one that is known.
+        """
+        headers = {"If-None-Match": f'"{known[0]}:{known[1]}"'} if known else {}
+        async with self._ask("GET", "/api/manifest", headers=headers) as response:
+            if response.status_code == 304:
+                yield None
+            else:
+                yield await ManifestStream.begin(response)
+
+    async def info(self, path: str, *, etag: str) -> dict[str, Any]:
+        """Return the info of the version `etag`. Raises VersionChanged if there is another one by now."""
+        async with self._ask("GET", "/api/info/" + quote(path)) as response:
+            body = await response.aread()
+            if response.headers.get("etag", "").strip('"') != etag:
+                raise VersionChanged(f"{path} has changed at its publisher")
+        found = _json(body)
+        if not isinstance(found, dict):
+            raise UpstreamInvalid("The publisher sent an info that is none")
+        return found
+
+    async def digests(self, path: str, *, etag: str) -> list[bytes | None]:
+        """Return the digest of every chunk of the version `etag`, None for those that are not known yet."""
+        async with self._ask("GET", "/api/digests/" + quote(path), headers={"If-Match": f'"{etag}"'}) as response:
+            body = _json(await response.aread())
+        try:
+            return [None if text is None else bytes.fromhex(text) for text in body["digests"]]
+        except (KeyError, TypeError, ValueError):
+            raise UpstreamInvalid("The publisher sent digests that are none") from None
+
+    async def chunks(
+        self, path: str, *, etag: str, ranges: Sequence[tuple[int, int]], skeleton: bool = False
+    ) -> AsyncIterator[ChunkFrame]:
+        """Yield chunks of the version `etag` as they arrive, the skeleton first if it was asked for and exists."""
+        request = ChunksRequest(ranges=list(ranges), skeleton=skeleton)
+        headers = {"If-Match": f'"{etag}"', "Content-Type": "application/json"}
+        async with (
+            self._slots,
+            self._ask(
+                "POST", "/api/chunks/" + quote(path), headers=headers, content=request.model_dump_json().encode()
+            ) as response,
+        ):
+            if response.headers.get("etag", "").strip('"') != etag:
+                raise VersionChanged(f"{path} has changed at its publisher")
+            async for frame in decode_frames(_bytes_of(response), max_frame=max(_MAX_FRAME, _MAX_SKELETON)):
+                if frame.index >= INDEX_SKELETON and not skeleton:
+                    raise UpstreamInvalid("The publisher sent what was not asked for")
+                yield frame
+
+    @asynccontextmanager
+    async def _ask(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        self.breaker.check()
+        request_id = current_request_id()
+        sent = {**(headers or {}), **({HEADER_REQUEST_ID: request_id} if request_id else {})}
+        try:
+            async with self._client.stream(method, url, headers=sent, content=content) as response:
+                self.breaker.succeeded()
+                if response.status_code not in (200, 304):
+                    raise await _error_of(response)
+                yield response
+        except _LOST as error:
+            self.breaker.failed()
+            reason = type(error).__name__
+            log.info("publisher does not answer", publisher=self.address, url=url, reason=reason)
+            raise UpstreamUnavailable(
+                "The publisher cannot be reached", retry_after_s=self.breaker.wait_s or 1
+            ) from None
+        except httpx.InvalidURL:
+            raise UpstreamUnavailable("The address of the publisher makes no sense") from None
+
+
+class ManifestStream:
+    """A manifest while it arrives: its header, then batches of entries."""
+
+    def __init__(self, header: ManifestHeader, lines: AsyncIterator[list[bytes]], first: list[bytes]) -> None:
+        self.header = header
+        self._lines = lines
+        self._first = first
+
+    @classmethod
+    async def begin(cls, response: httpx.Response) -> ManifestStream:
+        """Read the header. Raises UpstreamInvalid."""
+        lines = _lines(response)
+        async for batch in lines:
+            if batch:
+                return cls(_parse(ManifestHeader, batch[0]), lines, batch[1:])
+        raise UpstreamInvalid("The publisher sent an empty manifest")
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """Yield the lines of the entries as they arrive, for `parse_entries`."""
+        if self._first:
+            yield self._first
+        async for batch in self._lines:
+            if batch:
+                yield batch
+
+
+def parse_entries(lines: Sequence[bytes]) -> list[ManifestEntry]:
+    """Parse lines of a manifest. Raises UpstreamInvalid."""
+    return [_parse(ManifestEntry, line) for line in lines]
+
+
+def _parse(model: type[Model], line: bytes) -> Model:
+    try:
+        return model.model_validate_json(line)
+    except ValueError:
+        raise UpstreamInvalid("The publisher sent a manifest that makes no sense") from None
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[list[bytes]]:
+    """Yield the complete lines of each piece that arrives."""
+    rest = b""
+    async for piece in response.aiter_bytes():
+        rest += piece
+        *complete, rest = rest.split(b"\n")
+        if len(rest) > _MAX_LINE:
+            raise UpstreamInvalid("The publisher sent a manifest that makes no sense")
+        yield [line for line in complete if line]
+    if rest:
+        yield [rest]
+
+
+async def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:
+    async for piece in response.aiter_raw():
+        yield piece
+
+
+async def _error_of(response: httpx.Response) -> Caterva2Error:
+    """Return what the status of an answer means to the reader."""
+    body = _json(await response.aread(), strict=False)
+    error = errors.from_body(response.status_code, body)
+    if response.status_code == 412:
+        return VersionChanged("The dataset has changed at its publisher")
+    if response.status_code in (404, 422):
+        return error
+    if response.status_code in (429, 503):
+        return errors.Unavailable(error.detail, retry_after_s=_retry_after(response) or 1)
+    log.warning("publisher answers with an error", status=response.status_code, detail=error.detail)
+    return UpstreamInvalid(f"The publisher answered with status {response.status_code}")
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    given = response.headers.get("retry-after", "")
+    if given.isdigit():
+        return float(given)
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _json(body: bytes, *, strict: bool = True) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        if strict:
+            raise UpstreamInvalid("The publisher sent something that is not JSON") from None
+        return None
+
+
+class Upstream:
+    """The publishers that this subscriber talks to, by address."""
+
+    def __init__(self, settings: UpstreamSettings) -> None:
+        self._settings = settings
+        self._publishers: dict[str, Publisher] = {}
+
+    def publisher(self, address: str) -> Publisher:
+        """Return the publisher at `address`, as the broker reports it. Raises UpstreamUnavailable."""
+        found = self._publishers.get(address)
+        if found is None:
+            found = self._publishers[address] = Publisher(address, self._settings)
+        return found
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for publisher in self._publishers.values():
+            await publisher.close()
+        self._publishers.clear()
