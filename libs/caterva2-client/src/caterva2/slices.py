@@ -96,7 +96,7 @@ def as_key(key: Any) -> Key:
 
 def _as_index(item: Any) -> Index:
     if item is None or item is Ellipsis:
-        return item  # type: ignore[no-any-return]
+        return item
     if isinstance(item, slice):
         step = _bound(item.step)
         if step == 0:

@@ -1,0 +1,297 @@
+"""`Client`: everything that a subscriber offers, in blocking code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from . import _operations as operations
+from . import _transfer as transfer
+from ._address import DEFAULT_URLBASE, PathLike, check_urlbase, quote_path, remote_path
+from ._auth import Auth, check_auth
+from ._file import File, Root, open_path, refer
+from ._freshness import Freshness
+from ._transport import DEFAULT_TIMEOUT_S, Operation, Session, T, Transport, parse_json
+from .paths import SPECIAL_ROOTS
+
+if TYPE_CHECKING:
+    from ._dataset import Dataset
+
+
+class Client:
+    """A connection to a subscriber. Safe to share between threads; use it as a context manager, or call `close`.
+
+    Parameters
+    ----------
+    urlbase
+        Base of the subscriber's URLs, like ``https://data.example.org``.
+    auth
+        `BasicAuth`, a tuple of user name and password, or `TokenAuth`. None, or an empty name or password: anonymous.
+    timeout
+        Seconds of silence after which a request is given up, however long an answer is. Requests for data may take
+        a minute to begin, unless another timeout than 5 is given. None: wait for ever.
+
+    Raises
+    ------
+    ValueError
+        If `urlbase` or `auth` is not what it should be.
+    httpx.HTTPStatusError
+        If the subscriber refuses the password.
+    """
+
+    def __init__(
+        self,
+        urlbase: str = DEFAULT_URLBASE,
+        auth: Auth = None,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._session = Session(check_urlbase(urlbase), check_auth(auth), timeout)
+        self._transport = Transport(self._session, transport=transport)
+        self._subscribed: set[str] = set(SPECIAL_ROOTS)
+        self._run(self._session.login())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client: {self.urlbase}>"
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._transport.close()
+
+    def _run(self, operation: Operation[T]) -> T:
+        return self._transport.run(operation)
+
+    @property
+    def urlbase(self) -> str:
+        """Base of the subscriber's URLs, without a slash at its end."""
+        return self._session.urlbase
+
+    @property
+    def cookie(self) -> str | None:
+        """Session cookie as ``name=value``, or None for anonymous clients."""
+        return self._session.cookie
+
+    @cookie.setter
+    def cookie(self, cookie: str | None) -> None:
+        self._session.cookie = cookie
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds of silence after which a request is given up."""
+        return self._session.timeout
+
+    @timeout.setter
+    def timeout(self, timeout: float | None) -> None:
+        self._session.timeout = timeout
+
+    @property
+    def httpx_client(self) -> httpx.Client:
+        """The pooled HTTP client, for requests of one's own."""
+        return self._transport.httpx_client
+
+    # --- what is there ---------------------------------------------------------------------
+    def get_roots(self) -> dict[str, dict[str, Any]]:
+        """Return name and state of every root that this client may see, by name."""
+        return self._run(operations.get_roots())
+
+    def subscribe(self, root: PathLike) -> str:
+        """Make the subscriber follow a root. Returns ``"Ok"``."""
+        return self._run(operations.subscribe(root))
+
+    def get(self, path: PathLike) -> Root | File | Dataset:
+        """Return the root, dataset or file of this path, following its root if need be.
+
+        Raises
+        ------
+        caterva2.errors.NotFound
+            If there is nothing under this path; also a `httpx.HTTPStatusError`.
+        ValueError
+            If the path is empty or begins with a slash.
+        """
+        if isinstance(path, Root | File):
+            return path
+        whole = remote_path(path)
+        name, *rest = whole.parts
+        self._follow(name)
+        root = Root(self, name)
+        return open_path(root, PurePosixPath(*rest)) if rest else root
+
+    def _follow(self, root: str) -> None:
+        if root in self._subscribed:
+            return
+        answer = self.subscribe(root)
+        if answer != "Ok":
+            raise ValueError(f"Could not subscribe to root {root}: {answer}")
+        self._subscribed.add(root)
+
+    def get_list(self, path: PathLike) -> list[str]:
+        """Return the sorted paths of the datasets and files at or below `path`, relative to it."""
+        return self._run(operations.get_list(path))
+
+    def get_info(self, path: PathLike) -> dict[str, Any]:
+        """Return what the subscriber knows of a dataset or file."""
+        return self._run(operations.get_info(path))
+
+    def read_info(self, path: PathLike) -> tuple[dict[str, Any], Freshness]:
+        """Return what `get_info` does, and how fresh it is."""
+        response = self._run(operations.info_response(path))
+        return parse_json(response, dict), Freshness.from_headers(response.headers)
+
+    # --- data ---------------------------------------------------------------------
+    def fetch(self, path: PathLike, slice_: Any = None) -> Any:
+        """Return a dataset or a part of it as an array, or a file or a part of it as bytes."""
+        return self.get_slice(path, slice_, as_blosc2=False)
+
+    def get_slice(self, path: PathLike, key: Any = None, as_blosc2: bool = True, field: str | None = None) -> Any:
+        """Return a part of a dataset or file.
+
+        Parameters
+        ----------
+        path
+            The dataset or file.
+        key
+            What numpy's basic indexing takes; or text: a slice like ``"0:10, 3"``, or else a filter like ``"a < 5"``
+            that chooses rows of a structured dataset. None: everything.
+        as_blosc2
+            Whether to return the Blosc2 container that was received (an NDArray, or an SChunk for bytes), or else a
+            numpy array (or bytes).
+        field
+            Name of a field of a structured dataset, in place of `key`.
+        """
+        return self.read(path, key, as_blosc2=as_blosc2, field=field)[0]
+
+    def read(
+        self, path: PathLike, key: Any = None, *, as_blosc2: bool = False, field: str | None = None
+    ) -> tuple[Any, Freshness]:
+        """Return what `get_slice` does, and how fresh it is."""
+        from ._arrays import from_cframe, to_value
+
+        response = self._run(operations.fetch_key(path, None if field else key, field))
+        container = from_cframe(response.content)
+        return container if as_blosc2 else to_value(container), Freshness.from_headers(response.headers)
+
+    def get_chunk(self, path: PathLike, nchunk: int) -> bytes:
+        """Return a compressed chunk, counted row-major over the chunk grid."""
+        return self._run(operations.get_chunk(path, nchunk))
+
+    def get_download_url(self, path: PathLike) -> str:
+        """Return the URL of a whole dataset or file, as a Blosc2 frame."""
+        return f"{self.urlbase}/api/fetch/{quote_path(path)}"
+
+    def download(
+        self, dataset: PathLike, localpath: str | Path | None = None, *, progress: transfer.Progress | None = None
+    ) -> Path:
+        """Store a dataset or file on the local disk, without holding it in memory.
+
+        Parameters
+        ----------
+        dataset
+            Its path.
+        localpath
+            A directory, or the name of the local file. None: ``ROOT/sub/name`` below the current directory.
+        progress
+            Called with the bytes received and the bytes expected.
+
+        Returns
+        -------
+        Path
+            The local file: a Blosc2 frame for datasets, the content itself for other files.
+        """
+        return self._run(transfer.download(dataset, localpath, progress))
+
+    # --- changes ---------------------------------------------------------------------
+    def upload(self, localpath: Any, dataset: PathLike) -> File | Dataset:
+        """Send a local file, without holding it in memory.
+
+        Parameters
+        ----------
+        localpath
+            The local file.
+        dataset
+            Path of the new dataset or file, or an existing directory and a slash.
+
+        Returns
+        -------
+        File or Dataset
+            What was made; it is also a path.
+        """
+        return refer(self, self._run(transfer.upload(localpath, str(dataset))))
+
+    def append(self, remotepath: PathLike, data: Any) -> tuple[int, ...]:
+        """Append array-like data along the first axis. Returns the new shape."""
+        from ._arrays import to_cframe
+
+        return self._run(operations.append(remotepath, to_cframe(data)))
+
+    def unfold(self, remotepath: PathLike) -> PurePosixPath:
+        """Make the datasets of a container file (HDF5, zip, tar) reachable beside it. Returns the directory's name."""
+        return self._run(operations.unfold(remotepath))
+
+    def remove(self, path: PathLike) -> PurePosixPath:
+        """Remove a dataset, a file, or a directory and all that is in it. Returns its path."""
+        return self._run(operations.remove(path))
+
+    def move(self, src: PathLike, dst: PathLike) -> File | Dataset:
+        """Move a dataset, file or directory to a new path or into a directory. Returns what is there now."""
+        return refer(self, self._run(operations.move(src, dst)))
+
+    def copy(self, src: PathLike, dst: PathLike) -> File | Dataset:
+        """Copy a dataset, file or directory to a new path or into a directory. Returns the copy."""
+        return refer(self, self._run(operations.copy(src, dst)))
+
+    def concatenate(self, srcs: Sequence[PathLike], dst: PathLike, axis: int) -> File | Dataset:
+        """Join arrays along an axis into a new dataset at `dst`."""
+        return refer(self, self._run(operations.combine("concat", srcs, dst, axis)))
+
+    def stack(self, srcs: Sequence[PathLike], dst: PathLike, axis: int) -> File | Dataset:
+        """Stack arrays of one shape along a new axis into a new dataset at `dst`."""
+        return refer(self, self._run(operations.combine("stack", srcs, dst, axis)))
+
+    def lazyexpr(
+        self, name: str, expression: str, operands: Mapping[str, PathLike] | None = None, compute: bool = False
+    ) -> File | Dataset:
+        """Store an expression over datasets as ``@personal/NAME.b2nd``.
+
+        Parameters
+        ----------
+        name
+            Name of the new dataset, without suffix.
+        expression
+            Expression in the variables of `operands`, in the language of blosc2's lazy expressions.
+        operands
+            Dataset of each variable.
+        compute
+            Whether to store the values, and not the expression.
+        """
+        return refer(self, self._run(operations.lazyexpr(name, expression, operands, compute)))
+
+    def addnotebook(self, path: PathLike) -> File | Dataset:
+        """Create an empty notebook at `path`."""
+        return refer(self, self._run(operations.add_notebook(path)))
+
+    def load_from_url(self, urlpath: str, dataset: PathLike) -> File | Dataset:
+        """Make the subscriber download a file; only from hosts that its configuration allows."""
+        return refer(self, self._run(operations.load_from_url(urlpath, dataset)))
+
+    # --- users ---------------------------------------------------------------------
+    def adduser(self, newuser: str, password: str | None = None, superuser: bool = False) -> str:
+        """Add a user; only superusers can. Returns the server's sentence."""
+        return self._run(operations.add_user(newuser, password, superuser))
+
+    def deluser(self, user: str) -> str:
+        """Delete a user and what is personal to them; only superusers can. Returns the server's sentence."""
+        return self._run(operations.delete_user(user))
+
+    def listusers(self, username: str | None = None) -> list[dict[str, Any]]:
+        """Return facts about one user, or about all."""
+        return self._run(operations.list_users(username))

@@ -1,0 +1,182 @@
+"""What is known of a remote dataset or file without asking again: shared by the blocking and the asynchronous kinds."""
+
+from __future__ import annotations
+
+from pathlib import PurePath, PurePosixPath
+from typing import Any
+
+from ._address import PathLike
+from ._arrays import DType, parse_dtype
+from ._freshness import Freshness
+
+
+class RemotePath:
+    """A path at a subscriber that can be used wherever a path is wanted.
+
+    It equals the same path as text or as a `pathlib.PurePosixPath`, and has the same hash as the latter.
+    """
+
+    path: PurePosixPath
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.removeprefix('Async')}: {self.path}>"
+
+    def __eq__(self, other: object) -> Any:
+        return same_path(self, other)
+
+    def __ne__(self, other: object) -> Any:
+        same = same_path(self, other)
+        return same if same is NotImplemented else not same
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __truediv__(self, other: PathLike) -> PurePosixPath:
+        return self.path / other
+
+    @property
+    def parent(self) -> PurePosixPath:
+        """Path of the directory or root that holds this."""
+        return self.path.parent
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Levels of the path, the root's name first."""
+        return self.path.parts
+
+    @property
+    def stem(self) -> str:
+        """Last level of the path without its suffix."""
+        return self.path.stem
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the last level of the path, with its dot."""
+        return self.path.suffix
+
+    def as_posix(self) -> str:
+        """Return the path as text."""
+        return str(self.path)
+
+
+def same_path(mine: RemotePath, other: object) -> Any:
+    """Compare as paths: with text, with a pathlib path, or with another remote path; else NotImplemented."""
+    if isinstance(other, RemotePath):
+        return mine.path == other.path
+    if isinstance(other, str):
+        return str(mine.path) == other
+    if isinstance(other, PurePath):
+        return str(mine.path) == str(other)
+    return NotImplemented
+
+
+class Facts(RemotePath):
+    """A path and what the subscriber says of it."""
+
+    meta: dict[str, Any]
+    """What ``/api/info`` answered; it does not change when the dataset does."""
+    freshness: Freshness
+    """How fresh the last answer was, of the info or of data."""
+
+    @property
+    def vlmeta(self) -> dict[str, Any]:
+        """User attributes; empty if there are none."""
+        where = self.meta.get("schunk", self.meta)
+        found = where.get("vlmeta")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def nbytes(self) -> int:
+        """Uncompressed size in bytes."""
+        meta = self.meta
+        for source in (meta.get("schunk", {}), meta):
+            for key in ("nbytes", "size"):
+                if isinstance(source.get(key), int):
+                    return int(source[key])
+        size = int(self._dtype().itemsize)
+        for length in meta.get("shape", ()):
+            size *= length
+        return size
+
+    @property
+    def cbytes(self) -> int:
+        """Compressed size in bytes, where the subscriber knows it."""
+        return int(self.meta.get("schunk", self.meta).get("cbytes") or 0)
+
+    @property
+    def version(self) -> str | None:
+        """Opaque version of the data in the last answer."""
+        return self.freshness.version
+
+    @property
+    def source(self) -> str | None:
+        """``cache``, ``link`` or ``mixed``: where the bytes of the last answer came from."""
+        return self.freshness.source
+
+    @property
+    def age(self) -> float | None:
+        """Seconds for which the last answer's version was not compared with the publisher's."""
+        return self.freshness.age
+
+    @property
+    def stale(self) -> bool:
+        """Whether the publisher could not be reached for the last answer, so that there may be a newer version."""
+        return self.freshness.stale
+
+    def _fact(self, name: str) -> Any:
+        try:
+            return self.meta[name]
+        except KeyError:
+            kind = type(self).__name__.removeprefix("Async")
+            raise AttributeError(f"'{kind}' object has no attribute '{name}'.") from None
+
+    def _dtype(self) -> Any:
+        return parse_dtype(self.meta.get("dtype", "uint8"))
+
+
+class ArrayFacts(Facts):
+    """What is known of a dataset."""
+
+    @property
+    def dtype(self) -> DType:
+        """Type of an element."""
+        return DType(self._fact("dtype"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return tuple(self._fact("shape"))
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of a chunk."""
+        return tuple(self._fact("chunks"))
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Shape of a block."""
+        return tuple(self._fact("blocks"))
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+    @property
+    def is_array(self) -> bool:
+        """Whether this is an n-dimensional array, and not a frame of bytes."""
+        return "shape" in self.meta

@@ -1,0 +1,215 @@
+"""`Root` and `File`: a tree of a subscriber, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from . import paths
+from ._address import PathLike, remote_path
+from ._facts import Facts
+from ._freshness import Freshness
+from ._transfer import Progress
+
+if TYPE_CHECKING:
+    from ._client import Client
+    from ._dataset import Dataset
+
+
+class Root:
+    """A root: a tree of datasets and files.
+
+    Parameters
+    ----------
+    client
+        The client through which the root is read.
+    name
+        Name of the root.
+    """
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.client = client
+        self.name = str(name)
+
+    @property
+    def urlbase(self) -> str:
+        """Base of the subscriber's URLs."""
+        return self.client.urlbase
+
+    @property
+    def cookie(self) -> str | None:
+        """Session cookie of the client."""
+        return self.client.cookie
+
+    @property
+    def file_list(self) -> list[str]:
+        """Paths of all datasets and files, relative to the root, as of now."""
+        return self.client.get_list(self.name)
+
+    def __getitem__(self, path: PathLike) -> File | Dataset:
+        return open_path(self, path)
+
+    def __contains__(self, path: object) -> bool:
+        return isinstance(path, str | PurePosixPath) and str(path) in self.file_list
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.file_list)
+
+    def __len__(self) -> int:
+        return len(self.file_list)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<Root: {self.name}>"
+
+    def upload(self, localpath: Any, remotepath: PathLike | None = None) -> File | Dataset:
+        """Send a local file into this root.
+
+        Parameters
+        ----------
+        localpath
+            The local file.
+        remotepath
+            Where it goes, relative to the root: a path, or an existing directory. None: its own (relative) path.
+
+        Raises
+        ------
+        ValueError
+            If no remote path is given and the local one is absolute.
+        """
+        if remotepath is None:
+            if not isinstance(localpath, str | Path) or Path(localpath).is_absolute():
+                raise ValueError("When `dataset` is not specified, `localpath` must be a relative path")
+            remotepath = PurePosixPath(Path(localpath).as_posix())
+        return self.client.upload(localpath, f"{self.name}/{remotepath}")
+
+
+class File(Facts):
+    """A file at a subscriber.
+
+    Parameters
+    ----------
+    root
+        The root that holds it.
+    path
+        Its path inside the root.
+
+    Raises
+    ------
+    caterva2.errors.NotFound
+        If there is no such file; also a `httpx.HTTPStatusError`.
+    """
+
+    def __init__(self, root: Root, path: PathLike) -> None:
+        self._place(root, path)
+        _ = self.meta
+
+    def _place(self, root: Root, path: PathLike) -> None:
+        self.root = root
+        self.name = str(remote_path(path))
+        self.path = PurePosixPath(root.name) / self.name
+        self.freshness = Freshness()
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:  # type: ignore[override]
+        """What ``/api/info`` answered when it was first needed; it does not change when the dataset does."""
+        info, self.freshness = self.client.read_info(self.path)
+        return info
+
+    @property
+    def client(self) -> Client:
+        """The client through which the file is read."""
+        return self.root.client
+
+    @property
+    def urlbase(self) -> str:
+        """Base of the subscriber's URLs."""
+        return self.client.urlbase
+
+    @property
+    def cookie(self) -> str | None:
+        """Session cookie of the client."""
+        return self.client.cookie
+
+    def get_download_url(self) -> str:
+        """Return the URL of the whole file, as a Blosc2 frame."""
+        return self.client.get_download_url(self.path)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.slice(item, as_blosc2=False)
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def slice(self, key: Any, as_blosc2: bool = True) -> Any:
+        """Return a part of the content.
+
+        Parameters
+        ----------
+        key
+            An integer, a slice, or a tuple of them.
+        as_blosc2
+            Whether to return the Blosc2 container that was received, or else an array or bytes.
+        """
+        value, self.freshness = self.client.read(self.path, key, as_blosc2=as_blosc2)
+        return value
+
+    def fetch(self, slice_: Any = None) -> Any:
+        """Return the content, or a part of it, as an array or bytes."""
+        return self.slice(slice_, as_blosc2=False)
+
+    def download(self, localpath: str | Path | None = None, *, progress: Progress | None = None) -> Path:
+        """Store this on the local disk; see `Client.download`."""
+        return self.client.download(self.path, localpath, progress=progress)
+
+    def unfold(self) -> PurePosixPath:
+        """Make the datasets of a container file reachable beside it; see `Client.unfold`."""
+        return self.client.unfold(self.path)
+
+    def move(self, dst: PathLike) -> File | Dataset:
+        """Move this to `dst`. Returns what is there now."""
+        return self.client.move(self.path, dst)
+
+    def copy(self, dst: PathLike) -> File | Dataset:
+        """Copy this to `dst`. Returns the copy."""
+        return self.client.copy(self.path, dst)
+
+    def remove(self) -> PurePosixPath:
+        """Remove this. Returns its path."""
+        return self.client.remove(self.path)
+
+    def concatenate(self, srcs: PathLike | Sequence[PathLike], dst: PathLike, axis: int) -> File | Dataset:
+        """Join this and other arrays along an axis; see `Client.concatenate`."""
+        return self.client.concatenate(self._with(srcs), dst, axis)
+
+    def stack(self, srcs: PathLike | Sequence[PathLike], dst: PathLike, axis: int) -> File | Dataset:
+        """Stack this and other arrays along a new axis; see `Client.stack`."""
+        return self.client.stack(self._with(srcs), dst, axis)
+
+    def _with(self, srcs: Any) -> list[PathLike]:
+        return [self.path, *(srcs if isinstance(srcs, list | tuple) else [srcs])]
+
+
+def kind_of(path: PathLike) -> type[File]:
+    """Return the class of what has this path: it follows from the suffix."""
+    from ._dataset import Dataset
+
+    return Dataset if paths.is_dataset(str(path)) else File
+
+
+def open_path(root: Root, path: PathLike) -> File | Dataset:
+    """Return what is at a path. Raises NotFound."""
+    return kind_of(path)(root, path)
+
+
+def refer(client: Client, path: PathLike) -> File | Dataset:
+    """Return what is at a path without asking for it: the server has just said that it is there."""
+    whole = remote_path(path)
+    kind = kind_of(whole)
+    found = kind.__new__(kind)
+    found._place(Root(client, whole.parts[0]), PurePosixPath(*whole.parts[1:]))
+    return found

@@ -1,0 +1,155 @@
+"""What a subscriber can be asked, one operation each; `_transport` carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import httpx
+
+from . import slices
+from ._address import PathLike, quote_path, remote_path
+from ._transport import Attachment, Call, Operation, parse_json
+
+
+def _url(endpoint: str, path: PathLike) -> str:
+    return f"/api/{endpoint}/{quote_path(remote_path(path))}"
+
+
+def get_roots() -> Operation[dict[str, dict[str, Any]]]:
+    """Name and state of every root that the client may see."""
+    return parse_json((yield Call("GET", "/api/roots")), dict)
+
+
+def subscribe(root: PathLike) -> Operation[str]:
+    """Make the subscriber follow a root. Returns ``"Ok"``."""
+    return parse_json((yield Call("POST", _url("subscribe", root), repeatable=True)), str)
+
+
+def get_list(path: PathLike) -> Operation[list[str]]:
+    """Paths of the datasets and files at or below `path`, relative to it."""
+    return parse_json((yield Call("GET", _url("list", path))), list)
+
+
+def info_response(path: PathLike) -> Operation[httpx.Response]:
+    """Answer of ``/api/info``, for those who also read its headers."""
+    return (yield Call("GET", _url("info", path)))
+
+
+def get_info(path: PathLike) -> Operation[dict[str, Any]]:
+    """What the subscriber knows of a dataset or file."""
+    return parse_json((yield from info_response(path)), dict)
+
+
+def fetch(
+    path: PathLike, slice_: str = "", *, field: str | None = None, filter_: str | None = None
+) -> Operation[httpx.Response]:
+    """Answer whose body is the contiguous frame of a part of a dataset or file.
+
+    Parameters
+    ----------
+    slice_
+        Text of a slice; ``""`` is everything.
+    field
+        Name of a field of a structured array.
+    filter_
+        Condition on the fields of a structured array that the returned rows fulfil.
+    """
+    given = {"slice_": slice_ or None, "field": field, "filter": filter_}
+    params = {name: value for name, value in given.items() if value is not None}
+    return (yield Call("GET", _url("fetch", path), params=params, patient=True))
+
+
+def fetch_key(path: PathLike, key: Any = None, field: str | None = None) -> Operation[httpx.Response]:
+    """Answer to a Python key: text that is a slice, or else a filter; or what indexes an array."""
+    if isinstance(key, str) and not slices.is_slice(key):
+        return (yield from fetch(path, filter_=key, field=field))
+    slice_ = key if isinstance(key, str) else slices.format_key(() if key is None else key)
+    return (yield from fetch(path, slice_, field=field))
+
+
+def get_chunk(path: PathLike, nchunk: int) -> Operation[bytes]:
+    """Compressed chunk `nchunk`, counted row-major over the chunk grid."""
+    return (yield Call("GET", _url("chunk", path), params={"nchunk": str(int(nchunk))}, patient=True)).content
+
+
+def append(path: PathLike, cframe: bytes) -> Operation[tuple[int, ...]]:
+    """Append the array in `cframe` along the first axis. Returns the new shape."""
+    attachment = Attachment("data.b2nd", cframe)
+    response = yield Call("POST", _url("append", path), attachment=attachment, patient=True)
+    return parse_json(response, lambda shape: tuple(int(length) for length in shape))
+
+
+def unfold(path: PathLike) -> Operation[PurePosixPath]:
+    """Make the datasets of a container file (HDF5, zip, tar) reachable beside it. Returns the directory's name."""
+    return parse_json((yield Call("POST", _url("unfold", path), patient=True)), PurePosixPath)
+
+
+def remove(path: PathLike) -> Operation[PurePosixPath]:
+    """Remove a dataset, a file, or a directory and all that is in it. Returns its path."""
+    return parse_json((yield Call("POST", _url("remove", path))), PurePosixPath)
+
+
+def move(src: PathLike, dst: PathLike) -> Operation[PurePosixPath]:
+    """Move a dataset, file or directory. Returns the new path."""
+    return (yield from _relocate("/api/move/", src, dst))
+
+
+def copy(src: PathLike, dst: PathLike) -> Operation[PurePosixPath]:
+    """Copy a dataset, file or directory. Returns the new path."""
+    return (yield from _relocate("/api/copy/", src, dst))
+
+
+def _relocate(endpoint: str, src: PathLike, dst: PathLike) -> Operation[PurePosixPath]:
+    # A slash at the end of the destination says that it is a directory, and normalising would take it away.
+    slash = "/" if isinstance(dst, str) and dst.endswith("/") else ""
+    body = {"src": str(remote_path(src)), "dst": str(remote_path(dst)) + slash}
+    return parse_json((yield Call("POST", endpoint, body=body, patient=True)), PurePosixPath)
+
+
+def combine(how: str, srcs: Sequence[PathLike], dst: PathLike, axis: int) -> Operation[PurePosixPath]:
+    """Make a new array of others: `how` is ``concat`` (along `axis`) or ``stack`` (along a new `axis`)."""
+    body = {"srcs": [str(remote_path(src)) for src in srcs], "dst": str(remote_path(dst)), "axis": int(axis)}
+    return parse_json((yield Call("POST", f"/api/{how}/", body=body, patient=True)), PurePosixPath)
+
+
+def lazyexpr(
+    name: str, expression: str, operands: Mapping[str, PathLike] | None, compute: bool
+) -> Operation[PurePosixPath]:
+    """Store an expression over datasets, or, with `compute`, its result. Returns the path of either."""
+    body = {
+        "name": name,
+        "expression": expression,
+        "operands": {variable: str(remote_path(path)) for variable, path in (operands or {}).items()},
+        "compute": bool(compute),
+    }
+    return parse_json((yield Call("POST", "/api/lazyexpr/", body=body, patient=True)), PurePosixPath)
+
+
+def add_notebook(path: PathLike) -> Operation[PurePosixPath]:
+    """Create an empty notebook. Returns its path."""
+    return parse_json((yield Call("POST", _url("addnotebook", path))), PurePosixPath)
+
+
+def load_from_url(url: str, path: PathLike) -> Operation[PurePosixPath]:
+    """Make the subscriber download a file from a host that it allows. Returns the path of the new file."""
+    call = Call("POST", _url("load_from_url", path), form={"remote_url": url}, patient=True)
+    return parse_json((yield call), PurePosixPath)
+
+
+def add_user(username: str, password: str | None, superuser: bool) -> Operation[str]:
+    """Add a user. Returns the server's sentence."""
+    body = {"username": username, "password": password, "superuser": bool(superuser)}
+    return parse_json((yield Call("POST", "/api/adduser/", body=body)), str)
+
+
+def delete_user(username: str) -> Operation[str]:
+    """Delete a user and what is personal to them. Returns the server's sentence."""
+    return parse_json((yield Call("GET", f"/api/deluser/{quote_path(username)}", repeatable=False)), str)
+
+
+def list_users(username: str | None) -> Operation[list[dict[str, Any]]]:
+    """Facts about one user, or about all."""
+    params = {} if username is None else {"username": username}
+    return parse_json((yield Call("GET", "/api/listusers/", params=params)), list)

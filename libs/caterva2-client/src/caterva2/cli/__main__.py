@@ -1,0 +1,7 @@
+"""``python -m caterva2.cli``."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

@@ -1,0 +1,140 @@
+"""``cat2cli``: what it prints, where, and its exit code."""
+
+import json
+
+import httpx
+import numpy as np
+import pytest
+from caterva2 import cli
+from caterva2._transport import Transport
+
+from .subscriber import Subscriber
+
+
+@pytest.fixture
+def subscriber(monkeypatch, tmp_path):
+    """Put a subscriber under every URL, and an empty directory under our feet."""
+    found = Subscriber(
+        {
+            "foo/README.md": b"# Hello",
+            "foo/dir2/ds-4d.b2nd": (np.arange(120) * (1 + 1j)).reshape(2, 3, 4, 5),
+            "foo/ds-hello.b2frame": b"Hello world!" * 100,
+            "foo/noise": bytes(range(256)),
+            "foo/nan.b2nd": np.array([1.5, np.nan]),
+        }
+    )
+    original = Transport.__init__
+    monkeypatch.setattr(
+        Transport, "__init__", lambda self, session, **_: original(self, session, transport=httpx.MockTransport(found))
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return found
+
+
+@pytest.fixture
+def run(subscriber, capsys):
+    def run(*argv: str) -> tuple[int, str, str]:
+        code = cli.main(argv)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["roots"], "foo (subscribed)\nbar\n"),
+        (["subscribe", "foo"], "Ok\n"),
+        (["subscribe", "foo", "--json"], '"Ok"\n'),
+        (["list", "foo"], "README.md\ndir2/ds-4d.b2nd\nds-hello.b2frame\nnan.b2nd\nnoise\n"),
+        (["ls", "foo/dir2", "--json"], '["ds-4d.b2nd"]\n'),
+        (["url", "foo/a b.md"], "http://localhost:8002/api/fetch/foo/a%20b.md\n"),
+        (["--subscriber", "http://x:1/", "url", "foo/a"], "http://x:1/api/fetch/foo/a\n"),
+        (["url", "foo/a", "--json"], '"http://localhost:8002/api/fetch/foo/a"\n'),
+        (["show", "foo/ds-hello.b2frame[:12]"], "Hello world!\n"),
+        (["show", "foo/README.md"], "# Hello\n"),
+        (["show", "foo/noise"], "Binary data\n"),
+        (["show", "foo/dir2/ds-4d.b2nd[1,2,3]"], "[115.+115.j 116.+116.j 117.+117.j 118.+118.j 119.+119.j]\n"),
+        (["show", "foo/nan.b2nd", "--json"], "[1.5, null]\n"),
+        (["--json", "show", "foo/nan.b2nd[0]"], "1.5\n"),
+        (["download", "foo/README.md"], "Dataset saved to foo/README.md\n"),
+        (["download", "foo/README.md", "x.md"], "Dataset saved to x.md\n"),
+    ],
+)
+def test_output(run, argv, expected):
+    assert run(*argv) == (0, expected, "")
+
+
+def test_info_for_people_and_for_programs(run):
+    code, out, _ = run("info", "foo/nan.b2nd")
+    assert code == 0
+    assert out.startswith("Getting info for foo/nan.b2nd\n{")
+    code, out, err = run("info", "--json", "foo/nan.b2nd")
+    assert json.loads(out)["dtype"] == "float64"
+    assert err == "Getting info for foo/nan.b2nd\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["info", "foo/nope"], "Not Found"),
+        (["subscribe", "nope"], "nope not known by the broker"),
+        (["list", "/foo"], "path cannot start with a slash"),
+        (["show", "foo/nan.b2nd[x < 1]"], "a field or a filter needs a structured dataset"),
+        (["--conf", "broken.toml", "roots"], "cannot read broken.toml"),
+        (["--server", "nope", "roots"], "the configuration has no section [nope]"),
+        (["--loglevel", "loud", "roots"], "'loud' is not a log level"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(run, tmp_path, argv, message):
+    (tmp_path / "broken.toml").write_text("[client\n")
+    code, out, err = run(*argv)
+    assert code == 1
+    assert err.splitlines()[-1].startswith("Error: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert out == "" or out == "Getting info for foo/nope\n"
+
+
+@pytest.mark.parametrize("argv", [[], ["nope"], ["--subscriber", "localhost:8002", "roots"], ["info"]])
+def test_wrong_use_is_exit_code_2(run, argv):
+    with pytest.raises(SystemExit) as caught:
+        run(*argv)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("conf", "expected"),
+    [
+        ("", "http://localhost:8002"),
+        ('[subscriber]\nurl = "http://a:1"', "http://a:1"),
+        ('[subscriber]\nurlbase = "http://b:1/x/"', "http://b:1/x"),
+        ('[subscriber]\nhttp = "*:8012"', "http://localhost:8012"),
+        ('[subscriber]\nhttp = "run/sub.sock"', "http://localhost:8002"),
+        ('[default]\nurl = "http://c:1"\n[subscriber]\nurl = "http://a:1"', "http://c:1"),
+    ],
+)
+def test_the_subscriber_of_the_configuration(run, tmp_path, conf, expected):
+    (tmp_path / "caterva2.toml").write_text(conf)
+    assert run("url", "foo/a") == (0, f"{expected}/api/fetch/foo/a\n", "")
+
+
+def test_precedence_of_settings(run, tmp_path, monkeypatch):
+    (tmp_path / "caterva2.toml").write_text('[client]\nurl = "http://file:1"\n[lab]\nurl = "http://lab:1"')
+    assert "http://lab:1/" in run("--server", "lab", "url", "a/b")[1]
+    monkeypatch.setenv("CATERVA2_URL", "http://env:1")
+    assert "http://env:1/" in run("url", "a/b")[1]
+    assert "http://option:1/" in run("--sub", "http://option:1", "url", "a/b")[1]
+
+
+def test_abbreviated_credentials_log_in(run, subscriber, monkeypatch):
+    def log_in(self: Subscriber, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(204, headers={"set-cookie": "c2subauth=abc"})
+
+    monkeypatch.setattr(Subscriber, "__call__", log_in)
+    code, _, _ = run("--user", "me@example.com", "--pass", "secret", "url", "foo/a")
+    assert code == 0
+    assert subscriber.requests[0].content == b"username=me%40example.com&password=secret"
