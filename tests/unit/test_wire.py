@@ -1,9 +1,10 @@
 """Framing of chunks on the wire."""
 
 import pytest
-from caterva2 import errors, wire
 from hypothesis import given
 from hypothesis import strategies as st
+
+from caterva2 import errors, wire
 
 frames = st.lists(st.tuples(st.integers(0, 2**40), st.binary(max_size=50)), max_size=8)
 

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 import blosc2
 import httpx
 import numpy as np
+
 from caterva2 import slices
 
 

@@ -5,6 +5,7 @@ import json
 import httpx
 import numpy as np
 import pytest
+
 from caterva2 import cli
 from caterva2._transport import Transport
 

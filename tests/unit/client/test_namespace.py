@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-import caterva2
 import pytest
+
+import caterva2
 
 
 def test_every_exported_member_can_be_imported():

@@ -3,10 +3,11 @@
 from pathlib import PurePosixPath
 
 import blosc2
-import caterva2
 import httpx
 import numpy as np
 import pytest
+
+import caterva2
 from caterva2 import errors
 
 from .subscriber import Subscriber

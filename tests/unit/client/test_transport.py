@@ -3,9 +3,10 @@
 import pickle
 from collections.abc import Callable
 
-import caterva2
 import httpx
 import pytest
+
+import caterva2
 from caterva2 import _transport, errors
 
 Handler = Callable[[httpx.Request], httpx.Response]

@@ -12,7 +12,7 @@ import random
 import re
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -112,6 +112,7 @@ class Bus:
         self._down = asyncio.Event()
         self._down.set()
         self._callbacks: list[Callback] = []
+        self._limits: set[asyncio.Timeout] = set()
         self._published = metrics.counter("bus_published", "Events stored by the bus")
         self._failed = metrics.counter("bus_publish_failures", "Events whose storing is not known")
         self._connections = metrics.counter("bus_connections", "Connections made to the bus")
@@ -180,6 +181,7 @@ class Bus:
             except Exception as error:  # noqa: BLE001 - this task must live as long as the service
                 self._health.set(PART, ok=False, detail=_why(error))
                 log.debug("bus not reachable", why=_why(error))
+                await self._disconnect()
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
                 wait_s = min(wait_s * 1.6, RETRY_MAX_S)
                 continue
@@ -199,6 +201,9 @@ class Bus:
         async def closed() -> None:
             down.set()
             self._up.clear()
+            # nats-py lets requests wait for their time-out although the connection is gone.
+            while self._limits:
+                self._limits.pop().reschedule(asyncio.get_running_loop().time())
 
         async def failed(error: Exception) -> None:
             log.debug("bus error", why=_why(error))
@@ -209,6 +214,7 @@ class Bus:
             servers=[url.strip() for url in where.url.split(",")],
             name=self._name,
             allow_reconnect=False,
+            reconnect_time_wait=0,
             connect_timeout=4,
             ping_interval=PING_INTERVAL_S,
             max_outstanding_pings=2,
@@ -246,6 +252,20 @@ class Bus:
             raise Unavailable("The bus cannot be reached", retry_after_s=RETRY_MAX_S)
         return self._client.jetstream(timeout=REQUEST_TIMEOUT_S)
 
+    @contextlib.asynccontextmanager
+    async def _use(self, sentence: str) -> AsyncIterator[JetStreamContext]:
+        """Give the connection to a block that ends as soon as it is lost; what nats raises becomes `Unavailable`."""
+        js = self._js()
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._limits.add(limit)
+                try:
+                    yield js
+                finally:
+                    self._limits.discard(limit)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"{sentence}: {_why(error)}", retry_after_s=RETRY_MAX_S) from error
+
     async def server_info(self) -> dict[str, Any]:
         """Return what the connected server says of itself. Raises Unavailable."""
         self._js()
@@ -261,8 +281,7 @@ class Bus:
         Unavailable
             If the bus cannot be reached or does not do what was asked.
         """
-        with _reported("The bus could not be set up"):
-            js = self._js()
+        async with self._use("The bus could not be set up") as js:
             await _declare_stream(js, _events_config(replicas))
             await _declare_stream(js, _bucket_config(BUCKET_ROOTS, history=5, replicas=replicas))
             await _declare_stream(
@@ -279,8 +298,8 @@ class Bus:
             If that is not known. Publishing the same event again is right: the bus drops the duplicate.
         """
         try:
-            with _reported("The bus did not confirm an event"):
-                await self._js().publish(
+            async with self._use("The bus did not confirm an event") as js:
+                await js.publish(
                     event.subject,
                     event.model_dump_json(exclude_none=True).encode(),
                     timeout=REQUEST_TIMEOUT_S,
@@ -309,8 +328,9 @@ class Bus:
 
     async def forget(self, durable: str) -> None:
         """Delete the memory of a follower that will not come back. Raises Unavailable."""
-        with _reported("The bus could not forget a follower"), contextlib.suppress(nats.js.errors.NotFoundError):
-            await self._js().delete_consumer(STREAM, _NOT_IN_NAMES.sub("_", durable))
+        async with self._use("The bus could not forget a follower") as js:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                await js.delete_consumer(STREAM, _NOT_IN_NAMES.sub("_", durable))
 
     # --- roots ---------------------------------------------------------------------
     async def put_root(self, fact: RootFact, *, last: int | None = None) -> int:
@@ -328,8 +348,8 @@ class Bus:
         Unavailable
         """
         value = fact.model_dump_json(exclude_none=True).encode()
-        with _reported("The bus did not store a root"):
-            bucket = await self._js().key_value(BUCKET_ROOTS)
+        async with self._use("The bus did not store a root") as js:
+            bucket = await js.key_value(BUCKET_ROOTS)
             try:
                 if last is None:
                     return await bucket.create(fact.name, value)
@@ -339,8 +359,8 @@ class Bus:
 
     async def get_root(self, name: str) -> tuple[RootFact, int] | None:
         """Return what the bus holds of a root, and its revision. Raises Unavailable."""
-        with _reported("The bus did not tell of a root"):
-            bucket = await self._js().key_value(BUCKET_ROOTS)
+        async with self._use("The bus did not tell of a root") as js:
+            bucket = await js.key_value(BUCKET_ROOTS)
             try:
                 entry = await bucket.get(name)
             except nats.js.errors.NotFoundError:
@@ -349,8 +369,8 @@ class Bus:
 
     async def delete_root(self, name: str) -> None:
         """Remove what the bus holds of a root. Followers see it vanish; to retire a root, put the fact that says so."""
-        with _reported("The bus did not delete a root"):
-            bucket = await self._js().key_value(BUCKET_ROOTS)
+        async with self._use("The bus did not delete a root") as js:
+            bucket = await js.key_value(BUCKET_ROOTS)
             await bucket.delete(name)
 
     async def watch_roots(self) -> AsyncIterator[dict[str, RootFact]]:
@@ -374,14 +394,14 @@ class Bus:
     # --- liveness ---------------------------------------------------------------------
     async def heartbeat(self, root: str, beat: Heartbeat) -> None:
         """Say that the publisher of `root` is alive. Raises Unavailable."""
-        with _reported("The bus did not take a heartbeat"):
-            bucket = await self._js().key_value(BUCKET_ALIVE)
+        async with self._use("The bus did not take a heartbeat") as js:
+            bucket = await js.key_value(BUCKET_ALIVE)
             await bucket.put(root, beat.model_dump_json().encode())
 
     async def end_heartbeat(self, root: str) -> None:
         """Say that the publisher of `root` stops, so that nobody has to wait for the expiry. Raises Unavailable."""
-        with _reported("The bus did not take a heartbeat"):
-            bucket = await self._js().key_value(BUCKET_ALIVE)
+        async with self._use("The bus did not take a heartbeat") as js:
+            bucket = await js.key_value(BUCKET_ALIVE)
             await bucket.delete(root)
 
     async def watch_alive(self) -> AsyncIterator[tuple[str, Heartbeat | None]]:
@@ -414,10 +434,11 @@ class Bus:
             await self._up.wait()
             down = self._down
             try:
-                watcher = await (await self._js().key_value(bucket)).watchall()
-            except (nats.errors.Error, Unavailable, TimeoutError) as error:
-                log.debug("cannot watch", bucket=bucket, why=_why(error))
-                await asyncio.sleep(POLL_S)
+                async with self._use("A bucket cannot be watched") as js:
+                    watcher = await (await js.key_value(bucket)).watchall()
+            except Unavailable as error:
+                log.debug("cannot watch", bucket=bucket, why=error.detail)
+                await asyncio.sleep(RETRY_MIN_S)
                 continue
             try:
                 yield _BEGIN
@@ -445,38 +466,43 @@ class Subscription:
         if not await self._bus.wait_connected(timeout_s):
             return []
         try:
-            pull = await self._bound()
-            messages = await pull.fetch(max_events, timeout=timeout_s)
-        except TimeoutError:
-            return []
-        except (nats.errors.Error, Unavailable) as error:
-            log.debug("events cannot be fetched", durable=self._durable, why=_why(error))
+            async with self._bus._use("Events cannot be fetched") as js:
+                messages = await self._pull_messages(await self._bound(js), max_events, timeout_s)
+        except Unavailable as error:
+            log.debug("events cannot be fetched", durable=self._durable, why=error.detail)
             self._pull = None
-            await asyncio.sleep(min(POLL_S, timeout_s))
+            await asyncio.sleep(min(RETRY_MIN_S, timeout_s))
             return []
         deliveries = [await self._delivery(message) for message in messages]
         return [delivery for delivery in deliveries if delivery is not None]
 
+    async def _pull_messages(
+        self, pull: JetStreamContext.PullSubscription, max_events: int, timeout_s: float
+    ) -> list[Msg]:
+        try:
+            return await pull.fetch(max_events, timeout=timeout_s)
+        except nats.errors.TimeoutError:
+            return []
+
     async def bind(self) -> None:
         """Make sure that events from now on are kept for this follower. Raises Unavailable."""
-        with _reported("Events cannot be followed"):
-            await self._bound()
+        async with self._bus._use("Events cannot be followed") as js:
+            await self._bound(js)
 
     async def state(self) -> FollowState:
         """Return where this follower stands. Raises Unavailable."""
-        with _reported("The bus did not tell its state"):
-            await self._bound()
-            js = self._bus._js()
+        async with self._bus._use("The bus did not tell its state") as js:
+            await self._bound(js)
             stream = await js.stream_info(STREAM)
             consumer = await js.consumer_info(STREAM, self._durable)
-            return FollowState(
-                stream_created=stream.created.timestamp() if stream.created else 0.0,
-                consumer_created=consumer.created.timestamp() if consumer.created else 0.0,
-                first_seq=stream.state.first_seq,
-                last_seq=stream.state.last_seq,
-                ack_floor=consumer.ack_floor.stream_seq if consumer.ack_floor else 0,
-                pending=consumer.num_pending or 0,
-            )
+        return FollowState(
+            stream_created=stream.created.timestamp() if stream.created else 0.0,
+            consumer_created=consumer.created.timestamp() if consumer.created else 0.0,
+            first_seq=stream.state.first_seq,
+            last_seq=stream.state.last_seq,
+            ack_floor=consumer.ack_floor.stream_seq if consumer.ack_floor else 0,
+            pending=consumer.num_pending or 0,
+        )
 
     async def close(self) -> None:
         """Stop receiving. What is not acknowledged stays with the bus."""
@@ -485,10 +511,9 @@ class Subscription:
             with contextlib.suppress(nats.errors.Error):
                 await pull.unsubscribe()
 
-    async def _bound(self) -> JetStreamContext.PullSubscription:
+    async def _bound(self, js: JetStreamContext) -> JetStreamContext.PullSubscription:
         if self._pull is not None and self._connection is self._bus._down:
             return self._pull
-        js = self._bus._js()
         connection = self._bus._down
         info = await js.add_consumer(STREAM, self._consumer_config())
         if info.config is None or info.config.filter_subject != self._subject:
@@ -626,16 +651,9 @@ def _differences(wanted: api.StreamConfig, found: api.StreamConfig) -> list[str]
     return [name for name in _CHECKED if (getattr(wanted, name) or 0) != (getattr(found, name) or 0)]
 
 
-@contextlib.contextmanager
-def _reported(sentence: str) -> Iterator[None]:
-    """Turn what nats raises into `Unavailable`."""
-    try:
-        yield
-    except (nats.errors.Error, TimeoutError, OSError) as error:
-        raise Unavailable(f"{sentence}: {_why(error)}", retry_after_s=RETRY_MAX_S) from error
-
-
 def _why(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer, or the connection was lost"
     return (str(error).removeprefix("nats: ") or type(error).__name__)[:200]
 
 

