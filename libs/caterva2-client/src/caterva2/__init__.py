@@ -17,6 +17,8 @@ from . import errors
 
 if TYPE_CHECKING:
     from ._address import DEFAULT_URLBASE as sub_urlbase_default
+    from ._async_client import AsyncClient
+    from ._async_file import AsyncDataset, AsyncFile, AsyncRoot
     from ._auth import BasicAuth, TokenAuth
     from ._client import Client
     from ._dataset import Dataset
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 __version__ = version("caterva2-client")
 
 _HOME = {
+    "AsyncClient": "_async_client",
+    "AsyncDataset": "_async_file",
+    "AsyncFile": "_async_file",
+    "AsyncRoot": "_async_file",
     "BasicAuth": "_auth",
     "Client": "_client",
     "Dataset": "_dataset",
@@ -36,6 +42,10 @@ _HOME = {
 }
 
 __all__ = [
+    "AsyncClient",
+    "AsyncDataset",
+    "AsyncFile",
+    "AsyncRoot",
     "BasicAuth",
     "Client",
     "Dataset",

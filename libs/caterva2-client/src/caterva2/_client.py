@@ -10,18 +10,22 @@ import httpx
 
 from . import _operations as operations
 from . import _transfer as transfer
-from ._address import DEFAULT_URLBASE, PathLike, check_urlbase, quote_path, remote_path
-from ._auth import Auth, check_auth
+from ._address import DEFAULT_URLBASE, PathLike, remote_path
+from ._auth import Auth
+from ._base import BaseClient, check_subscribed, uploaded
 from ._file import File, Root, open_path, refer
 from ._freshness import Freshness
-from ._transport import DEFAULT_TIMEOUT_S, Operation, Session, T, Transport, parse_json
-from .paths import SPECIAL_ROOTS
+from ._progress import bar
+from ._transport import DEFAULT_TIMEOUT_S, Operation, T, Transport, parse_json
 
 if TYPE_CHECKING:
     from ._dataset import Dataset
+    from ._reading import Reading
+
+Shown = transfer.Progress | bool | None
 
 
-class Client:
+class Client(BaseClient):
     """A connection to a subscriber. Safe to share between threads; use it as a context manager, or call `close`.
 
     Parameters
@@ -50,9 +54,8 @@ class Client:
         *,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._session = Session(check_urlbase(urlbase), check_auth(auth), timeout)
+        super().__init__(urlbase, auth, timeout)
         self._transport = Transport(self._session, transport=transport)
-        self._subscribed: set[str] = set(SPECIAL_ROOTS)
         self._run(self._session.login())
 
     def __enter__(self) -> Self:
@@ -61,38 +64,12 @@ class Client:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<Client: {self.urlbase}>"
-
     def close(self) -> None:
         """Close the pooled connections."""
         self._transport.close()
 
     def _run(self, operation: Operation[T]) -> T:
         return self._transport.run(operation)
-
-    @property
-    def urlbase(self) -> str:
-        """Base of the subscriber's URLs, without a slash at its end."""
-        return self._session.urlbase
-
-    @property
-    def cookie(self) -> str | None:
-        """Session cookie as ``name=value``, or None for anonymous clients."""
-        return self._session.cookie
-
-    @cookie.setter
-    def cookie(self, cookie: str | None) -> None:
-        self._session.cookie = cookie
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds of silence after which a request is given up."""
-        return self._session.timeout
-
-    @timeout.setter
-    def timeout(self, timeout: float | None) -> None:
-        self._session.timeout = timeout
 
     @property
     def httpx_client(self) -> httpx.Client:
@@ -127,12 +104,9 @@ class Client:
         return open_path(root, PurePosixPath(*rest)) if rest else root
 
     def _follow(self, root: str) -> None:
-        if root in self._subscribed:
-            return
-        answer = self.subscribe(root)
-        if answer != "Ok":
-            raise ValueError(f"Could not subscribe to root {root}: {answer}")
-        self._subscribed.add(root)
+        if root not in self._followed:
+            check_subscribed(root, self.subscribe(root))
+            self._followed.add(root)
 
     def get_list(self, path: PathLike) -> list[str]:
         """Return the sorted paths of the datasets and files at or below `path`, relative to it."""
@@ -168,29 +142,27 @@ class Client:
         field
             Name of a field of a structured dataset, in place of `key`.
         """
-        return self.read(path, key, as_blosc2=as_blosc2, field=field)[0]
+        return self.read(path, key, as_blosc2=as_blosc2, field=field).value
 
     def read(
-        self, path: PathLike, key: Any = None, *, as_blosc2: bool = False, field: str | None = None
-    ) -> tuple[Any, Freshness]:
-        """Return what `get_slice` does, and how fresh it is."""
-        from ._arrays import from_cframe, to_value
+        self,
+        path: PathLike,
+        key: Any = None,
+        *,
+        as_blosc2: bool = False,
+        field: str | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> Reading:
+        """Return what `get_slice` does, and how fresh it is; `shape` saves a request where it is known."""
+        from ._reading import read
 
-        response = self._run(operations.fetch_key(path, None if field else key, field))
-        container = from_cframe(response.content)
-        return container if as_blosc2 else to_value(container), Freshness.from_headers(response.headers)
+        return self._run(read(path, key, field=field, as_blosc2=as_blosc2, shape=shape))
 
     def get_chunk(self, path: PathLike, nchunk: int) -> bytes:
         """Return a compressed chunk, counted row-major over the chunk grid."""
         return self._run(operations.get_chunk(path, nchunk))
 
-    def get_download_url(self, path: PathLike) -> str:
-        """Return the URL of a whole dataset or file, as a Blosc2 frame."""
-        return f"{self.urlbase}/api/fetch/{quote_path(path)}"
-
-    def download(
-        self, dataset: PathLike, localpath: str | Path | None = None, *, progress: transfer.Progress | None = None
-    ) -> Path:
+    def download(self, dataset: PathLike, localpath: str | Path | None = None, *, progress: Shown = None) -> Path:
         """Store a dataset or file on the local disk, without holding it in memory.
 
         Parameters
@@ -200,32 +172,53 @@ class Client:
         localpath
             A directory, or the name of the local file. None: ``ROOT/sub/name`` below the current directory.
         progress
-            Called with the bytes received and the bytes expected.
+            Called with the bytes received and the bytes expected, if these are known. None: a bar, if a person
+            watches and it takes long; False: nothing.
 
         Returns
         -------
         Path
             The local file: a Blosc2 frame for datasets, the content itself for other files.
         """
-        return self._run(transfer.download(dataset, localpath, progress))
+        with bar(str(remote_path(dataset)), progress) as tell:
+            return self._run(transfer.download(dataset, localpath, tell))
 
     # --- changes ---------------------------------------------------------------------
-    def upload(self, localpath: Any, dataset: PathLike) -> File | Dataset:
-        """Send a local file, without holding it in memory.
+    def upload(
+        self,
+        localpath: Any = None,
+        dataset: PathLike | None = None,
+        compute: bool | None = None,
+        *,
+        local_dset: Any = None,
+        remotepath: PathLike | None = None,
+        progress: Shown = None,
+    ) -> File | Dataset:
+        """Send a local file, without holding it in memory, or what is in memory.
 
         Parameters
         ----------
-        localpath
-            The local file.
-        dataset
-            Path of the new dataset or file, or an existing directory and a slash.
+        localpath, local_dset
+            Path of a local file; or bytes, an array, or a lazy expression over datasets of this subscriber.
+        dataset, remotepath
+            Path of the new dataset or file; for local files also an existing directory and a slash.
+        compute
+            Whether to store the values of an expression, and not the expression.
+        progress
+            As for `download`.
 
         Returns
         -------
         File or Dataset
             What was made; it is also a path.
         """
-        return refer(self, self._run(transfer.upload(localpath, str(dataset))))
+        from ._contents import upload_any
+
+        content, target = uploaded(localpath, dataset, local_dset, remotepath)
+        if target is None:
+            raise TypeError("upload() needs the path of the new dataset")
+        with bar(str(target), progress) as tell:
+            return refer(self, self._run(upload_any(content, target, compute, tell)))
 
     def append(self, remotepath: PathLike, data: Any) -> tuple[int, ...]:
         """Append array-like data along the first axis. Returns the new shape."""

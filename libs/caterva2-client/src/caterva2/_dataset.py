@@ -41,9 +41,7 @@ class Dataset(ArrayFacts, File, blosc2.Operand):  # type: ignore[misc]
         names = self._dtype().names
         if names is None:
             raise ValueError("a field or a filter needs a structured dataset")
-        chosen: dict[str, Any] = {"field": text} if text in names else {"key": text}
-        value, self.freshness = self.client.read(self.path, as_blosc2=True, **chosen)
-        return value
+        return self._read(field=text, as_blosc2=True) if text in names else self._read(text, as_blosc2=True)
 
     def append(self, data: Any) -> tuple[int, ...]:
         """Append an array along the first axis.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import paths
 from ._address import PathLike, remote_path
+from ._base import uploaded
 from ._facts import Facts
 from ._freshness import Freshness
 from ._transfer import Progress
@@ -66,26 +67,36 @@ class Root:
     def __repr__(self) -> str:
         return f"<Root: {self.name}>"
 
-    def upload(self, localpath: Any, remotepath: PathLike | None = None) -> File | Dataset:
-        """Send a local file into this root.
+    def upload(
+        self,
+        localpath: Any = None,
+        dataset: PathLike | None = None,
+        compute: bool | None = None,
+        *,
+        local_dset: Any = None,
+        remotepath: PathLike | None = None,
+        progress: Progress | bool | None = None,
+    ) -> File | Dataset:
+        """Send something into this root; see `Client.upload`.
 
-        Parameters
-        ----------
-        localpath
-            The local file.
-        remotepath
-            Where it goes, relative to the root: a path, or an existing directory. None: its own (relative) path.
+        `dataset` (or `remotepath`) is relative to the root; None stands for the local file's own relative path.
 
         Raises
         ------
         ValueError
             If no remote path is given and the local one is absolute.
         """
-        if remotepath is None:
-            if not isinstance(localpath, str | Path) or Path(localpath).is_absolute():
-                raise ValueError("When `dataset` is not specified, `localpath` must be a relative path")
-            remotepath = PurePosixPath(Path(localpath).as_posix())
-        return self.client.upload(localpath, f"{self.name}/{remotepath}")
+        content, target = uploaded(localpath, dataset, local_dset, remotepath)
+        return self.client.upload(content, f"{self.name}/{inside(content, target)}", compute, progress=progress)
+
+
+def inside(content: Any, target: PathLike | None) -> PathLike:
+    """Return the path, relative to a root, under which `content` goes."""
+    if target is not None:
+        return target
+    if not isinstance(content, str | Path) or Path(content).is_absolute():
+        raise ValueError("When `dataset` is not specified, `localpath` must be a relative path")
+    return PurePosixPath(Path(content).as_posix())
 
 
 class File(Facts):
@@ -119,6 +130,11 @@ class File(Facts):
         """What ``/api/info`` answered when it was first needed; it does not change when the dataset does."""
         info, self.freshness = self.client.read_info(self.path)
         return info
+
+    def _known_shape(self) -> tuple[int, ...] | None:
+        """Return the lengths of the axes if that takes no request."""
+        shape = self.__dict__.get("meta", {}).get("shape")
+        return None if shape is None else tuple(shape)
 
     @property
     def client(self) -> Client:
@@ -155,14 +171,18 @@ class File(Facts):
         as_blosc2
             Whether to return the Blosc2 container that was received, or else an array or bytes.
         """
-        value, self.freshness = self.client.read(self.path, key, as_blosc2=as_blosc2)
-        return value
+        return self._read(key, as_blosc2=as_blosc2)
+
+    def _read(self, key: Any = None, *, as_blosc2: bool, field: str | None = None) -> Any:
+        found = self.client.read(self.path, key, as_blosc2=as_blosc2, field=field, shape=self._known_shape())
+        self.freshness = found.freshness
+        return found.value
 
     def fetch(self, slice_: Any = None) -> Any:
         """Return the content, or a part of it, as an array or bytes."""
         return self.slice(slice_, as_blosc2=False)
 
-    def download(self, localpath: str | Path | None = None, *, progress: Progress | None = None) -> Path:
+    def download(self, localpath: str | Path | None = None, *, progress: Progress | bool | None = None) -> Path:
         """Store this on the local disk; see `Client.download`."""
         return self.client.download(self.path, localpath, progress=progress)
 

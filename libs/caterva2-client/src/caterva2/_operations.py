@@ -43,7 +43,12 @@ def get_info(path: PathLike) -> Operation[dict[str, Any]]:
 
 
 def fetch(
-    path: PathLike, slice_: str = "", *, field: str | None = None, filter_: str | None = None
+    path: PathLike,
+    slice_: str = "",
+    *,
+    field: str | None = None,
+    filter_: str | None = None,
+    indices: str | None = None,
 ) -> Operation[httpx.Response]:
     """Answer whose body is the contiguous frame of a part of a dataset or file.
 
@@ -55,8 +60,10 @@ def fetch(
         Name of a field of a structured array.
     filter_
         Condition on the fields of a structured array that the returned rows fulfil.
+    indices
+        JSON list of a selection for each axis: a list of indices, an index, or the text of a slice.
     """
-    given = {"slice_": slice_ or None, "field": field, "filter": filter_}
+    given = {"slice_": slice_ or None, "field": field, "filter": filter_, "indices": indices}
     params = {name: value for name, value in given.items() if value is not None}
     return (yield Call("GET", _url("fetch", path), params=params, patient=True))
 
@@ -153,3 +160,19 @@ def list_users(username: str | None) -> Operation[list[dict[str, Any]]]:
     """Facts about one user, or about all."""
     params = {} if username is None else {"username": username}
     return parse_json((yield Call("GET", "/api/listusers/", params=params)), list)
+
+
+def upload_expression(
+    path: PathLike, expression: str, operands: Mapping[str, str], compute: bool
+) -> Operation[PurePosixPath]:
+    """Store an expression, or, with `compute`, its result, at a path of its own. Returns the path."""
+    body = {
+        "name": None,
+        "expression": expression,
+        "func": None,
+        "operands": dict(operands),
+        "dtype": None,
+        "shape": None,
+        "compute": compute,
+    }
+    return parse_json((yield Call("POST", _url("upload_lazyarr", path), body=body, patient=True)), PurePosixPath)

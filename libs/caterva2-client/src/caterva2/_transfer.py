@@ -12,7 +12,7 @@ import httpx
 
 from . import errors
 from ._address import PathLike, quote_path, remote_path
-from ._transport import Attachment, Call, Operation, parse_json
+from ._transport import Attachment, Call, Operation, Readable, parse_json
 from .paths import COMPRESSED_SUFFIX
 
 Progress = Callable[[int, int | None], None]
@@ -179,17 +179,33 @@ def unpack(frame: Path, target: Path) -> None:
             file.write(schunk.decompress_chunk(nchunk))
 
 
-def upload(localpath: str | Path, path: str) -> Operation[PurePosixPath]:
+def upload(localpath: str | Path, path: str, progress: Progress | None = None) -> Operation[PurePosixPath]:
     """Send a local file. Returns its path at the subscriber.
 
     `path` is a directory, where it ends in a slash and exists, or the path of the new file.
     """
     local = Path(localpath)
     with local.open("rb") as file:
-        return (yield from upload_content(local.name, file, path))
+        content = file if progress is None else _Watched(file, local.stat().st_size, progress)
+        return (yield from upload_content(local.name, content, path))
 
 
-def upload_content(filename: str, content: BinaryIO | bytes, path: str) -> Operation[PurePosixPath]:
+class _Watched:
+    """A file that tells how much of it was read."""
+
+    def __init__(self, file: BinaryIO, total: int, progress: Progress) -> None:
+        self._file = file
+        self._total = total
+        self._progress = progress
+        self.seek, self.tell, self.fileno = file.seek, file.tell, file.fileno
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._file.read(size)
+        self._progress(self._file.tell(), self._total)
+        return piece
+
+
+def upload_content(filename: str, content: Readable | bytes, path: str) -> Operation[PurePosixPath]:
     """Send a file, or bytes, as a file called `filename`. Returns its path at the subscriber."""
     url = f"/api/upload/{quote_path(remote_path(path))}" + ("/" if path.endswith("/") else "")
     # Sending the same file to the same place once more does no harm, so that interruptions are no matter.

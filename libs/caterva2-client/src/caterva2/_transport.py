@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import httpx
 
@@ -48,12 +48,28 @@ class Sink(Protocol):
         """Take the next piece of the body."""
 
 
+class Readable(Protocol):
+    """A binary file that can be read from its beginning again."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a position."""
+
+    def tell(self) -> int:
+        """Return the position."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, from which the size is learnt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """The file of a multipart request."""
 
     filename: str
-    file: BinaryIO | bytes
+    file: Readable | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,7 @@ class Session:
         if call.attachment is not None:
             if not isinstance(call.attachment.file, bytes):
                 call.attachment.file.seek(0)
-            files = {"file": (call.attachment.filename, call.attachment.file)}
+            files = {"file": (call.attachment.filename, cast("Any", call.attachment.file))}
         return client.build_request(
             call.method,
             self.urlbase + call.path,

@@ -13,11 +13,11 @@ import httpx
 from .. import errors
 from .._address import check_urlbase
 from .._client import Client
-from . import catalog, data
+from . import catalog, changes, data, users
 from ._commands import CommandError
 from ._settings import SettingsError, find_connection
 
-COMMANDS = (*catalog.COMMANDS, *data.COMMANDS)
+COMMANDS = (*catalog.COMMANDS, *data.COMMANDS, *changes.COMMANDS, *users.COMMANDS)
 
 
 def _urlbase(text: str) -> str:

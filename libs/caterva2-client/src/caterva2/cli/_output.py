@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from typing import Any
@@ -48,3 +49,11 @@ def human_size(nbytes: float) -> str:
             break
         nbytes /= 1024
     return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
+
+
+def say(args: argparse.Namespace, value: Any, sentence: str) -> None:
+    """Print `value` for programs, or `sentence` for people."""
+    if args.json:
+        print_json(value)
+    else:
+        print(sentence)

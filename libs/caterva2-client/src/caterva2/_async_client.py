@@ -1,0 +1,218 @@
+"""`AsyncClient`: everything that a subscriber offers, on an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import httpx
+
+from . import _operations as operations
+from . import _transfer as transfer
+from ._address import DEFAULT_URLBASE, PathLike, remote_path
+from ._async_file import AsyncDataset, AsyncFile, AsyncRoot, refer
+from ._auth import Auth
+from ._base import BaseClient, check_subscribed, uploaded
+from ._freshness import Freshness
+from ._progress import bar
+from ._reading import Reading, read
+from ._transport import DEFAULT_TIMEOUT_S, AsyncTransport, Operation, T, parse_json
+
+Shown = transfer.Progress | bool | None
+
+
+class AsyncClient(BaseClient):
+    """A connection to a subscriber for asynchronous code: the methods of `Client`, to be awaited.
+
+    Use it as an asynchronous context manager; a password is exchanged for a session when the context is entered, or
+    by `login`.
+
+    Parameters
+    ----------
+    urlbase, auth, timeout
+        As for `Client`.
+
+    Raises
+    ------
+    ValueError
+        If `urlbase` or `auth` is not what it should be.
+    """
+
+    def __init__(
+        self,
+        urlbase: str = DEFAULT_URLBASE,
+        auth: Auth = None,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(urlbase, auth, timeout)
+        self._transport = AsyncTransport(self._session, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        await self.login()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the pooled connections."""
+        await self._transport.close()
+
+    async def login(self) -> None:
+        """Exchange user name and password for a session. Raises httpx.HTTPStatusError if they are refused."""
+        await self._run(self._session.login())
+
+    async def _run(self, operation: Operation[T]) -> T:
+        return await self._transport.run(operation)
+
+    @property
+    def httpx_client(self) -> httpx.AsyncClient:
+        """The pooled HTTP client, for requests of one's own."""
+        return self._transport.httpx_client
+
+    # --- what is there ---------------------------------------------------------------------
+    async def get_roots(self) -> dict[str, dict[str, Any]]:
+        """Return name and state of every root that this client may see, by name."""
+        return await self._run(operations.get_roots())
+
+    async def subscribe(self, root: PathLike) -> str:
+        """Make the subscriber follow a root. Returns ``"Ok"``."""
+        return await self._run(operations.subscribe(root))
+
+    async def get(self, path: PathLike) -> AsyncRoot | AsyncFile | AsyncDataset:
+        """Return the root, dataset or file of this path; see `Client.get`."""
+        if isinstance(path, AsyncRoot | AsyncFile):
+            return path
+        whole = remote_path(path)
+        name, *rest = whole.parts
+        if name not in self._followed:
+            check_subscribed(name, await self.subscribe(name))
+            self._followed.add(name)
+        if not rest:
+            return AsyncRoot(self, name)
+        found = refer(self, whole)
+        await found.load()
+        return found
+
+    async def get_list(self, path: PathLike) -> list[str]:
+        """Return the sorted paths of the datasets and files at or below `path`, relative to it."""
+        return await self._run(operations.get_list(path))
+
+    async def get_info(self, path: PathLike) -> dict[str, Any]:
+        """Return what the subscriber knows of a dataset or file."""
+        return await self._run(operations.get_info(path))
+
+    async def read_info(self, path: PathLike) -> tuple[dict[str, Any], Freshness]:
+        """Return what `get_info` does, and how fresh it is."""
+        response = await self._run(operations.info_response(path))
+        return parse_json(response, dict), Freshness.from_headers(response.headers)
+
+    # --- data ---------------------------------------------------------------------
+    async def fetch(self, path: PathLike, slice_: Any = None) -> Any:
+        """Return a dataset or a part of it as an array, or a file or a part of it as bytes."""
+        return await self.get_slice(path, slice_, as_blosc2=False)
+
+    async def get_slice(self, path: PathLike, key: Any = None, as_blosc2: bool = True, field: str | None = None) -> Any:
+        """Return a part of a dataset or file; see `Client.get_slice`."""
+        return (await self.read(path, key, as_blosc2=as_blosc2, field=field)).value
+
+    async def read(
+        self,
+        path: PathLike,
+        key: Any = None,
+        *,
+        as_blosc2: bool = False,
+        field: str | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> Reading:
+        """Return what `get_slice` does, and how fresh it is; `shape` saves a request where it is known."""
+        return await self._run(read(path, key, field=field, as_blosc2=as_blosc2, shape=shape))
+
+    async def get_chunk(self, path: PathLike, nchunk: int) -> bytes:
+        """Return a compressed chunk, counted row-major over the chunk grid."""
+        return await self._run(operations.get_chunk(path, nchunk))
+
+    async def download(self, dataset: PathLike, localpath: str | Path | None = None, *, progress: Shown = None) -> Path:
+        """Store a dataset or file on the local disk, without holding it in memory; see `Client.download`."""
+        with bar(str(remote_path(dataset)), progress) as tell:
+            return await self._run(transfer.download(dataset, localpath, tell))
+
+    # --- changes ---------------------------------------------------------------------
+    async def upload(
+        self,
+        localpath: Any = None,
+        dataset: PathLike | None = None,
+        compute: bool | None = None,
+        *,
+        local_dset: Any = None,
+        remotepath: PathLike | None = None,
+        progress: Shown = None,
+    ) -> AsyncFile | AsyncDataset:
+        """Send a local file, bytes, an array or an expression; see `Client.upload`."""
+        from ._contents import upload_any
+
+        content, target = uploaded(localpath, dataset, local_dset, remotepath)
+        if target is None:
+            raise TypeError("upload() needs the path of the new dataset")
+        with bar(str(target), progress) as tell:
+            return refer(self, await self._run(upload_any(content, target, compute, tell)))
+
+    async def append(self, remotepath: PathLike, data: Any) -> tuple[int, ...]:
+        """Append array-like data along the first axis. Returns the new shape."""
+        from ._arrays import to_cframe
+
+        return await self._run(operations.append(remotepath, to_cframe(data)))
+
+    async def unfold(self, remotepath: PathLike) -> PurePosixPath:
+        """Make the datasets of a container file (HDF5, zip, tar) reachable beside it. Returns the directory's name."""
+        return await self._run(operations.unfold(remotepath))
+
+    async def remove(self, path: PathLike) -> PurePosixPath:
+        """Remove a dataset, a file, or a directory and all that is in it. Returns its path."""
+        return await self._run(operations.remove(path))
+
+    async def move(self, src: PathLike, dst: PathLike) -> AsyncFile | AsyncDataset:
+        """Move a dataset, file or directory to a new path or into a directory. Returns what is there now."""
+        return refer(self, await self._run(operations.move(src, dst)))
+
+    async def copy(self, src: PathLike, dst: PathLike) -> AsyncFile | AsyncDataset:
+        """Copy a dataset, file or directory to a new path or into a directory. Returns the copy."""
+        return refer(self, await self._run(operations.copy(src, dst)))
+
+    async def concatenate(self, srcs: Sequence[PathLike], dst: PathLike, axis: int) -> AsyncFile | AsyncDataset:
+        """Join arrays along an axis into a new dataset at `dst`."""
+        return refer(self, await self._run(operations.combine("concat", srcs, dst, axis)))
+
+    async def stack(self, srcs: Sequence[PathLike], dst: PathLike, axis: int) -> AsyncFile | AsyncDataset:
+        """Stack arrays of one shape along a new axis into a new dataset at `dst`."""
+        return refer(self, await self._run(operations.combine("stack", srcs, dst, axis)))
+
+    async def lazyexpr(
+        self, name: str, expression: str, operands: Mapping[str, PathLike] | None = None, compute: bool = False
+    ) -> AsyncFile | AsyncDataset:
+        """Store an expression over datasets as ``@personal/NAME.b2nd``; see `Client.lazyexpr`."""
+        return refer(self, await self._run(operations.lazyexpr(name, expression, operands, compute)))
+
+    async def addnotebook(self, path: PathLike) -> AsyncFile | AsyncDataset:
+        """Create an empty notebook at `path`."""
+        return refer(self, await self._run(operations.add_notebook(path)))
+
+    async def load_from_url(self, urlpath: str, dataset: PathLike) -> AsyncFile | AsyncDataset:
+        """Make the subscriber download a file; only from hosts that its configuration allows."""
+        return refer(self, await self._run(operations.load_from_url(urlpath, dataset)))
+
+    # --- users ---------------------------------------------------------------------
+    async def adduser(self, newuser: str, password: str | None = None, superuser: bool = False) -> str:
+        """Add a user; only superusers can. Returns the server's sentence."""
+        return await self._run(operations.add_user(newuser, password, superuser))
+
+    async def deluser(self, user: str) -> str:
+        """Delete a user and what is personal to them; only superusers can. Returns the server's sentence."""
+        return await self._run(operations.delete_user(user))
+
+    async def listusers(self, username: str | None = None) -> list[dict[str, Any]]:
+        """Return facts about one user, or about all."""
+        return await self._run(operations.list_users(username))

@@ -1,0 +1,79 @@
+"""Reading parts of datasets: from a Python key to the requests that answer it, and to the value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import blosc2
+import httpx
+import numpy as np
+
+from . import _operations as operations
+from ._address import PathLike
+from ._arrays import from_cframe, to_value
+from ._freshness import Freshness
+from ._gather import Gather, gather, has_arrays
+from ._transport import Operation, parse_json
+
+MAX_QUERY = 4000
+"""Longest list of indices, in characters, that is sent; for longer ones the slices that hold them are fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A value that was read."""
+
+    value: Any
+    freshness: Freshness
+
+
+def read(
+    path: PathLike,
+    key: Any = None,
+    *,
+    field: str | None = None,
+    as_blosc2: bool = False,
+    shape: tuple[int, ...] | None = None,
+) -> Operation[Reading]:
+    """Read a part of a dataset or file.
+
+    Parameters
+    ----------
+    key
+        What numpy's indexing takes, or text: a slice, else a filter. None: everything.
+    field
+        Name of a field, in place of `key`.
+    as_blosc2
+        Whether to return the Blosc2 container that was received, or else an array or bytes.
+    shape
+        Lengths of the dataset's axes where they are known; needed for index arrays only.
+    """
+    if field is None and has_arrays(key):
+        return (yield from _read_gathered(path, key, shape, as_blosc2))
+    response = yield from operations.fetch_key(path, None if field else key, field)
+    container = from_cframe(response.content)
+    return Reading(container if as_blosc2 else to_value(container), Freshness.from_headers(response.headers))
+
+
+def _read_gathered(path: PathLike, key: Any, shape: tuple[int, ...] | None, as_blosc2: bool) -> Operation[Reading]:
+    if shape is None:
+        info = parse_json((yield from operations.info_response(path)), dict)
+        if "shape" not in info:
+            raise ValueError("lists of indices need an n-dimensional dataset")
+        shape = tuple(info["shape"])
+    wanted = gather(key, shape)
+    response, block = yield from _fetch_block(path, wanted)
+    value = np.asarray(block[wanted.arrange])
+    return Reading(blosc2.asarray(value) if as_blosc2 else value, Freshness.from_headers(response.headers))
+
+
+def _fetch_block(path: PathLike, wanted: Gather) -> Operation[tuple[httpx.Response, np.ndarray[Any, Any]]]:
+    indices = wanted.indices
+    if indices is not None and len(indices) <= MAX_QUERY:
+        response = yield from operations.fetch(path, indices=indices)
+        block = np.asarray(to_value(from_cframe(response.content)))
+        # A service that does not know the parameter answers with everything.
+        return response, block if block.shape == wanted.shape else wanted.crop(block[wanted.covering])
+    response = yield from operations.fetch_key(path, wanted.covering)
+    return response, wanted.crop(np.asarray(to_value(from_cframe(response.content))))
