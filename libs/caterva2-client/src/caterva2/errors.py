@@ -7,7 +7,7 @@ the client rebuilds the same class from the ``code`` in the body. A ``code`` is 
 
     Caterva2Error
       BadRequest (ValueError)      400  InvalidName InvalidSlice InvalidField InvalidExpression
-                                        ReadOnlyRoot QuotaExceeded NotAContainer
+                                        ReadOnlyRoot QuotaExceeded NotAContainer WeakPassword
       NotAuthenticated             401
       PermissionDenied             403
       NotFound (KeyError)          404  RootNotFound DatasetNotFound ChunkNotFound UserNotFound
@@ -98,6 +98,12 @@ class NotAContainer(BadRequest):
     """The file is not of a kind that the operation can work on."""
 
     code = "not_a_container"
+
+
+class WeakPassword(BadRequest):
+    """A new password is too short or too easy to guess."""
+
+    code = "weak_password"
 
 
 class NotAuthenticated(Caterva2Error):

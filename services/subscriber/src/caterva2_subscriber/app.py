@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from caterva2_service.app import service_app
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
 
 from . import __version__
+from .auth.origin import SameOriginMiddleware
 from .context import Context
 from .handlers import ROUTERS
 from .settings import SubscriberSettings
@@ -29,5 +31,12 @@ def create_app(settings: SubscriberSettings) -> FastAPI:
             yield
 
     return service_app(
-        "Caterva2 subscriber", version=__version__, lifespan=lifespan, routers=ROUTERS, health=health, metrics=metrics
+        "Caterva2 subscriber",
+        version=__version__,
+        lifespan=lifespan,
+        routers=ROUTERS,
+        health=health,
+        metrics=metrics,
+        middleware=[Middleware(SameOriginMiddleware, urlbase=settings.urlbase)],
+        allowed_hosts=settings.allowed_hosts,
     )

@@ -12,8 +12,10 @@ from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
 
+from .auth.accounts import Accounts
 from .library import Library, NoRoots
-from .rights import DefaultRights, Rights
+from .people import open_people
+from .rights import Rights
 from .settings import SubscriberSettings
 
 
@@ -25,8 +27,13 @@ class Context:
     health: Health
     metrics: Metrics
     threads: Threads
+    accounts: Accounts
     rights: Rights
     library: Library
+
+    def published_roots(self) -> list[str]:
+        """Return the names of the published roots that are known here."""
+        return []
 
     @classmethod
     async def open(
@@ -36,9 +43,17 @@ class Context:
         settings.statedir.mkdir(parents=True, exist_ok=True)
         threads = Threads(settings.nthreads)
         stack.callback(threads.close)
-        rights = DefaultRights()
-        library = Library(rights, NoRoots())
-        return cls(settings=settings, health=health, metrics=metrics, threads=threads, rights=rights, library=library)
+        people = await open_people(settings, stack, health, lambda root: None)
+        library = Library(people.rights, NoRoots())
+        return cls(
+            settings=settings,
+            health=health,
+            metrics=metrics,
+            threads=threads,
+            accounts=people.accounts,
+            rights=people.rights,
+            library=library,
+        )
 
 
 async def get_context(request: Request) -> Context:

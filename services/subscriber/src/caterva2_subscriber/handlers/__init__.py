@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from . import roots
+from . import auth, rights, roots, users
 
-ROUTERS: tuple[APIRouter, ...] = (roots.router,)
+ROUTERS: tuple[APIRouter, ...] = (roots.router, auth.router, users.router, rights.router)

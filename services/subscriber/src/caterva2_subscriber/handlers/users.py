@@ -1,0 +1,232 @@
+"""Administration of users and groups, and the audit trail (reference API 2.9)."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from caterva2.errors import Caterva2Error, PermissionDenied, UserNotFound
+
+from ..auth.caller import CallerDep
+from ..auth.origin import refuse_navigation
+from ..auth.principal import Administrator, Principal, RequiredPrincipal
+from ..context import ContextDep
+from .auth import AccountsDep, User, shown
+
+router = APIRouter(tags=["users"])
+
+GROUP_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+
+class NewUser(BaseModel):
+    """A user that an administrator adds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    username: str = Field(max_length=320, examples=["ada@example.com"])
+    password: str | None = None
+    superuser: bool = False
+
+
+class UserChange(BaseModel):
+    """What to change of a user; what is absent stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    is_active: bool | None = None
+    is_superuser: bool | None = None
+
+
+class GroupBody(BaseModel):
+    """A group to add."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=GROUP_NAME, examples=["xray"])
+    description: str = Field(default="", max_length=500)
+
+
+class GroupShown(BaseModel):
+    """A group and the addresses of its members."""
+
+    name: str
+    description: str
+    members: list[str]
+
+
+class AuditShown(BaseModel):
+    """One entry of the audit trail. `at` is in seconds since the Unix epoch."""
+
+    id: int
+    at: float
+    action: str
+    actor: str
+    target: str
+    result: str
+    address: str
+    request_id: str
+    detail: str
+
+
+def _require_superuser(principal: Principal, action: str) -> None:
+    if not principal.is_superuser:
+        # The original answers 401 here, and its clients know the sentence.
+        raise HTTPException(401, f"Only superusers can {action} users")
+
+
+# --- as clients of the original know it ---------------------------------------------------------------------
+@router.post("/api/adduser/")
+async def add_user(accounts: AccountsDep, principal: RequiredPrincipal, caller: CallerDep, body: NewUser) -> str:
+    """Add a user (administrators)."""
+    _require_superuser(principal, "add")
+    try:
+        _, generated = await accounts.add_user(
+            body.username, body.password, superuser=body.superuser, actor=principal.name, caller=caller
+        )
+    except Caterva2Error as error:
+        if error.status >= 500:
+            raise
+        known = error.detail.startswith("Only a maximum")
+        raise HTTPException(
+            400, error.detail if known else f"Error in adding {body.username}: {error.detail}"
+        ) from None
+    password = generated if generated is not None else body.password
+    return f"User added: username={body.username!r} password={password!r} superuser={body.superuser}"
+
+
+@router.get("/api/deluser/{username}")
+async def delete_user(
+    request: Request,
+    context: ContextDep,
+    accounts: AccountsDep,
+    principal: RequiredPrincipal,
+    caller: CallerDep,
+    username: str,
+) -> str:
+    """Remove a user and the user's files (administrators)."""
+    # Clients of the original remove users by GET; a browser that was led to this address must not.
+    refuse_navigation(request)
+    _require_superuser(principal, "delete")
+    try:
+        await _remove_user(context, principal, caller, username)
+    except UserNotFound:
+        raise HTTPException(400, f"Error in deleting {username}: UserNotExists") from None
+    return f"User deleted: {username}"
+
+
+async def _remove_user(context: ContextDep, principal: Principal, caller: CallerDep, username: str) -> None:
+    account = await context.accounts.remove_user(username, actor=principal.name, caller=caller)
+    files = context.settings.statedir / "personal" / str(account.id)
+    await context.threads.run(shutil.rmtree, files, ignore_errors=True)
+
+
+@router.get("/api/listusers/")
+async def list_users(accounts: AccountsDep, principal: RequiredPrincipal, username: str | None = None) -> list[User]:
+    """Users; all of them for administrators, oneself for others."""
+    users = await accounts.users.list()
+    return [
+        shown(user)
+        for user in users
+        if (principal.is_superuser or user.id == principal.user_id)
+        and (username is None or user.email == username.strip().lower())
+    ]
+
+
+# --- users ---------------------------------------------------------------------
+@router.patch("/api/users/{username}")
+async def change_user(
+    accounts: AccountsDep, principal: Administrator, caller: CallerDep, username: str, body: UserChange
+) -> User:
+    """Enable, disable, promote or demote a user (administrators)."""
+    if username.strip().lower() == principal.email:
+        raise PermissionDenied("Administrators cannot change their own account here")
+    account = await accounts.change_user(
+        username, active=body.is_active, superuser=body.is_superuser, actor=principal.name, caller=caller
+    )
+    return shown(account)
+
+
+@router.delete("/api/users/{username}", status_code=204)
+async def remove_user(
+    context: ContextDep, accounts: AccountsDep, principal: Administrator, caller: CallerDep, username: str
+) -> Response:
+    """Remove a user and the user's files (administrators)."""
+    await _remove_user(context, principal, caller, username)
+    return Response(status_code=204)
+
+
+# --- groups ---------------------------------------------------------------------
+@router.get("/api/groups")
+async def list_groups(accounts: AccountsDep, principal: RequiredPrincipal) -> list[GroupShown]:
+    """Groups; all of them for administrators, their own for others."""
+    return [
+        GroupShown(
+            name=group.name,
+            description=group.description,
+            members=list(group.members) if principal.is_superuser else [],
+        )
+        for group in await accounts.groups.list()
+        if principal.is_superuser or group.name in principal.groups
+    ]
+
+
+@router.post("/api/groups", status_code=201)
+async def add_group(accounts: AccountsDep, principal: Administrator, caller: CallerDep, body: GroupBody) -> GroupShown:
+    """Add a group (administrators)."""
+    group = await accounts.groups.add(body.name, body.description)
+    await accounts.audit.record("add group", principal.name, caller, target=group.name)
+    return GroupShown(name=group.name, description=group.description, members=[])
+
+
+@router.delete("/api/groups/{name}", status_code=204)
+async def remove_group(
+    context: ContextDep, accounts: AccountsDep, principal: Administrator, caller: CallerDep, name: str
+) -> Response:
+    """Remove a group (administrators)."""
+    await accounts.groups.remove(name)
+    accounts.groups_changed()
+    context.rights.forget()
+    await accounts.audit.record("remove group", principal.name, caller, target=name)
+    return Response(status_code=204)
+
+
+@router.put("/api/groups/{name}/members/{username}", status_code=204)
+async def add_member(
+    accounts: AccountsDep, principal: Administrator, caller: CallerDep, name: str, username: str
+) -> Response:
+    """Put a user into a group."""
+    account = await accounts.find_user(username)
+    await accounts.groups.add_member(name, account.id)
+    accounts.groups_changed()
+    await accounts.audit.record("add to group", principal.name, caller, target=account.email, detail=name)
+    return Response(status_code=204)
+
+
+@router.delete("/api/groups/{name}/members/{username}", status_code=204)
+async def remove_member(
+    accounts: AccountsDep, principal: Administrator, caller: CallerDep, name: str, username: str
+) -> Response:
+    """Take a user out of a group."""
+    account = await accounts.find_user(username)
+    await accounts.groups.remove_member(name, account.id)
+    accounts.groups_changed()
+    await accounts.audit.record("remove from group", principal.name, caller, target=account.email, detail=name)
+    return Response(status_code=204)
+
+
+# --- audit ---------------------------------------------------------------------
+@router.get("/api/audit")
+async def read_audit(
+    accounts: AccountsDep,
+    principal: Administrator,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Annotated[int | None, Query(description="`id` of the last entry already seen")] = None,
+    action: str | None = None,
+    actor: str | None = None,
+) -> list[AuditShown]:
+    """Who did what, the newest first (administrators)."""
+    entries = await accounts.audit.read(limit=limit, before=before, action=action, actor=actor)
+    return [AuditShown.model_validate(entry, from_attributes=True) for entry in entries]
