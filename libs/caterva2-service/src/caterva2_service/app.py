@@ -71,9 +71,15 @@ def _with_health(lifespan: Lifespan, health: Health) -> Lifespan:
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:
         health.starting = True
-        async with lifespan(app):
-            health.starting = False
-            yield
+        app.state.startup_error = None
+        try:
+            async with lifespan(app):
+                health.starting = False
+                yield
+        except Exception as error:
+            if health.starting:
+                app.state.startup_error = error
+            raise
 
     return run
 

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
+import logging
 import os
 import signal
 import socket
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from caterva2.errors import Caterva2Error
+
 from . import log
 from .address import ANY_HOST, Address
 from .settings import ServiceSettings
 
+LOCK_NAME = ".cat2-lock"
 DRAIN_S = 3
 """Seconds that running requests get to end after SIGTERM."""
 GIVE_UP_S = 4.7
@@ -30,33 +35,78 @@ GIVE_UP_S = 4.7
 def run(create_app: Callable[[], FastAPI], settings: ServiceSettings) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code of the process.
 
-    The address is taken before the application is built, so that a taken port is the first thing that is said.
+    State directory and address are taken before the application is built, so that a taken one is the first thing
+    that is said. What stops a start is said in one line on stderr.
     """
     prog = Path(sys.argv[0]).name
     log.configure(settings.loglevel)
-    try:
-        sockets = listen(settings.http)
-    except OSError as error:
-        print(f"{prog}: {_why_not(settings.http, error)}", file=sys.stderr)  # noqa: T201
-        return 1
-    config = uvicorn.Config(
-        create_app(),
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(settings.statedir))
+            sockets = stack.enter_context(_listening(settings.http))
+        except StartupError as error:
+            return _refuse(prog, error)
+        app = create_app()
+        server = _Server(_config(app, settings))
+        server.announce = f"{prog} listens at {settings.http}"
+        server.run(sockets=sockets)
+        if server.started:
+            return 0
+        return _refuse(prog, app.state.startup_error)
+
+
+class StartupError(Exception):
+    """The service cannot start; the text is the line that the person who starts it reads."""
+
+
+def _refuse(prog: str, error: Exception | None) -> int:
+    if not isinstance(error, StartupError | Caterva2Error | OSError):
+        log.get_logger("caterva2").critical("the service could not start", exc_info=error)
+    print(f"{prog}: {error or 'stopped before it was ready'}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
+    # What uvicorn has to say about a start is said better, and in one line, by `run`.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    return uvicorn.Config(
+        app,
         loop="uvloop",
         http="httptools",
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=True,
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=75,
         proxy_headers=True,
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    server = _Server(config)
-    server.announce = f"{prog} listens at {settings.http}"
-    with _closing(sockets, settings.http):
-        server.run(sockets=sockets)
-    return 0 if server.started else 1
+
+
+@contextlib.contextmanager
+def locked(statedir: Path) -> Iterator[None]:
+    """Make the state directory and keep other processes out of it.
+
+    Raises
+    ------
+    StartupError
+        If another process uses it (F21), or it cannot be written.
+    """
+    try:
+        statedir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(statedir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartupError(f"cannot use the state directory {statedir}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise StartupError(
+            f"another process uses the state directory {statedir}; choose another one with --statedir DIR"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 class _Server(uvicorn.Server):
@@ -65,12 +115,15 @@ class _Server(uvicorn.Server):
     announce = ""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
         await super().startup(sockets=sockets)
         if self.started:
+            logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
             print(self.announce, file=sys.stderr, flush=True)  # noqa: T201
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Stop on SIGTERM and SIGINT."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
@@ -164,9 +217,13 @@ def _why_not(address: Address, error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def _closing(sockets: list[socket.socket], address: Address) -> Iterator[None]:
+def _listening(address: Address) -> Iterator[list[socket.socket]]:
     try:
-        yield
+        sockets = listen(address)
+    except OSError as error:
+        raise StartupError(_why_not(address, error)) from None
+    try:
+        yield sockets
     finally:
         for sock in sockets:
             sock.close()
