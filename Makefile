@@ -4,16 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup-dev
 SETUP_DEMO := $(VENV)/.setup-demo
+SETUP_DEPLOY := $(VENV)/.setup-deploy
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PACKAGES := $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 TYPED := libs/caterva2-client/src libs/caterva2-formats/src libs/caterva2-service/src \
 	services/broker/src services/publisher/src services/subscriber/src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type unit integration e2e bench setup clean
+.PHONY: help demo test lint type unit integration e2e bench setup clean env images up down chart deploy-test
 
 help:  ## Say what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
@@ -29,13 +30,17 @@ $(SETUP): $(BIN)/python requirements.txt requirements-dev.txt constraints.txt $(
 	@$(PIP) -r requirements-dev.txt
 	@touch $@ $(SETUP_DEMO)
 
+$(SETUP_DEPLOY): $(SETUP) requirements-deploy.txt
+	@$(PIP) -r requirements-deploy.txt
+	@touch $@
+
 setup: $(SETUP)  ## Make .venv with everything that tests need
 
 demo: $(SETUP_DEMO)  ## Run broker, publishers and subscriber on sample data; Ctrl-C stops them
 	@$(BIN)/python -m demo
 
 test: $(SETUP)  ## Run the tests: unit, property, conformance, integration, end to end
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests --ignore=tests/deploy
 
 unit: $(SETUP)  ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property tests/conformance
@@ -56,6 +61,25 @@ type: $(SETUP)  ## Check types
 
 bench: $(SETUP)  ## Run the workloads of docs/performance.md
 	@$(BIN)/python -m bench
+
+env:  ## Make .env with strong secrets for compose.yaml, or add what it lacks
+	@$(PYTHON) docker/make_env.py
+
+images: env  ## Build the images of broker, publisher and subscriber
+	@docker compose build
+
+up: env  ## Build and start a site with Docker: http://localhost:8002
+	@docker compose up --build --detach --wait
+
+down:  ## Stop that site; its data stays in its volumes
+	@docker compose down
+
+chart: $(SETUP_DEPLOY)  ## Make the chart's README from its values, and check the chart
+	@$(BIN)/python helm/make_readme.py
+	@$(BIN)/python -m pytest -q tests/deploy/test_chart_rendering.py
+
+deploy-test: $(SETUP_DEPLOY)  ## Run images, compose and chart for real (needs Docker; about 10 minutes)
+	@$(BIN)/python -m pytest tests/deploy
 
 clean:  ## Remove .venv and what the demo keeps
 	@rm -rf $(VENV) _caterva2
