@@ -1,0 +1,1 @@
+"""The demo, and the scripts that make its data."""

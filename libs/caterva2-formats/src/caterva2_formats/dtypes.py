@@ -1,0 +1,85 @@
+"""Data types as text: from what a file says to a `numpy.dtype` that cannot hold Python objects."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import numpy as np
+
+from caterva2.errors import UnsafeContent
+
+MAX_DTYPE_TEXT = 4096
+MAX_ITEMSIZE = 64 * 1024
+"""Largest element, in bytes. `numpy` itself accepts gigabytes, which makes any array a bomb."""
+
+_KINDS = frozenset("biufcSUVmM")
+
+Dtype = np.dtype[Any]
+
+
+def parse_dtype(text: str) -> Dtype:
+    """Read a data type from its text, as frames and ``/api/info`` hold it.
+
+    Parameters
+    ----------
+    text
+        A type string (``<f8``, ``int64``, ``datetime64[s]``) or the Python literal of a structured or sub-array type.
+
+    Raises
+    ------
+    UnsafeContent
+        If the text is no data type, or one that holds Python objects or is unreasonably large.
+    """
+    if len(text) > MAX_DTYPE_TEXT:
+        raise UnsafeContent(f"the text of the data type is longer than {MAX_DTYPE_TEXT} characters")
+    try:
+        dtype = np.dtype(ast.literal_eval(text)) if text[:1] in "[({" and text else np.dtype(text)
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError, OverflowError):
+        raise UnsafeContent(f"'{text[:80]}' is not a data type") from None
+    return check_dtype(dtype)
+
+
+def check_dtype(dtype: Dtype) -> Dtype:
+    """Return `dtype` if its elements are plain bytes of a reasonable size. Raises UnsafeContent."""
+    if dtype.hasobject or not _is_plain(dtype):
+        raise UnsafeContent(f"data of type '{str(dtype)[:80]}' cannot be shared: its elements are not plain values")
+    if not 1 <= dtype.itemsize <= MAX_ITEMSIZE:
+        raise UnsafeContent(f"elements of {dtype.itemsize} bytes are not supported (1 to {MAX_ITEMSIZE})")
+    return dtype
+
+
+def _is_plain(dtype: Dtype) -> bool:
+    if dtype.subdtype is not None:
+        return _is_plain(dtype.subdtype[0])
+    if dtype.fields is not None:
+        return all(_is_plain(field[0]) for field in dtype.fields.values())
+    return dtype.kind in _KINDS
+
+
+def storage_dtype(dtype: Dtype) -> Dtype:
+    """Return the type under which one element occupies one array cell.
+
+    `numpy` turns an array of a sub-array type such as ``('<f8', (4,))`` into one with more axes; code that cuts
+    and joins chunks must not see that, so it works on opaque cells of the same size.
+    """
+    return np.dtype((np.void, dtype.itemsize)) if dtype.subdtype is not None else dtype
+
+
+def from_storage(array: np.ndarray[Any, Any], dtype: Dtype) -> np.ndarray[Any, Any]:
+    """Return an array of `storage_dtype` elements as `numpy` shows `dtype`: sub-arrays become trailing axes."""
+    if dtype.subdtype is None:
+        return array
+    base, inner = dtype.subdtype
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return flat.view(base).reshape(array.shape + inner)
+
+
+def to_storage(array: np.ndarray[Any, Any], dtype: Dtype) -> np.ndarray[Any, Any]:
+    """Undo `from_storage`."""
+    if dtype.subdtype is None:
+        return np.asarray(array, dtype=dtype)
+    base, inner = dtype.subdtype
+    cells = np.ascontiguousarray(array, dtype=base)
+    shape = cells.shape[: cells.ndim - len(inner)]
+    return cells.reshape(-1).view(np.uint8).view(storage_dtype(dtype)).reshape(shape)
