@@ -131,7 +131,9 @@ class DirectoryRoot:
         try:
             path = paths.check_path(listed_name(stored))
         except InvalidName as error:
-            logger.warning("a file is left out: %s", error.detail)
+            # Files on their way (*.tmp) come and go; all others deserve a word.
+            level = logging.DEBUG if stored.lower().endswith(".tmp") else logging.WARNING
+            logger.log(level, "a file is left out: %s", error.detail)
             return None
         if path != stored and stored.endswith(paths.COMPRESSED_SUFFIX):
             plain = os.path.join(self._directory, stored.removesuffix(paths.COMPRESSED_SUFFIX))
