@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -15,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -49,7 +49,8 @@ def run(create_app: Callable[[], FastAPI], settings: ServiceSettings) -> int:
         app = create_app()
         server = _Server(_config(app, settings))
         server.announce = f"{prog} listens at {settings.http}"
-        server.run(sockets=sockets)
+        with contextlib.suppress(SystemExit):  # how uvicorn ends when the lifespan could not start
+            server.run(sockets=sockets)
         if server.started:
             return 0
         return _refuse(prog, app.state.startup_error)
@@ -123,22 +124,20 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop on SIGTERM and SIGINT."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+        """Stop on SIGTERM and SIGINT, also while the event loop is blocked."""
+        former = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+            for number, handler in former.items():
+                signal.signal(number, handler)
 
-    def _stop(self) -> None:
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if self.should_exit:
             self.force_exit = True
             return
         self.should_exit = True
-        # A thread that hangs on a dead disk or a codec must not keep the process from ending.
+        # Whatever hangs, on a dead disk or in a codec, must not keep the process from ending.
         watchdog = threading.Timer(GIVE_UP_S, os._exit, args=(0,))
         watchdog.daemon = True
         watchdog.start()
