@@ -437,10 +437,7 @@ class Catalog:
 
 
 class Staged:
-    """A manifest on its way in: `add` its entries, then `commit` replaces the root's entries in one transaction.
-
-    Use as a context manager; what was not committed leaves no trace.
-    """
+    """A manifest on its way in: `add` entries, `commit` makes them the root's in one transaction, `discard` always."""
 
     def __init__(self, catalog: Catalog, table: str) -> None:
         self._catalog = catalog
@@ -460,10 +457,8 @@ class Staged:
         """
         return self._catalog._replace(self._table, header)
 
-    def __enter__(self) -> Staged:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def discard(self) -> None:
+        """Remove what was staged."""
         self._catalog._unstage(self._table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Self
 
 from fastapi import Depends, Request
@@ -13,10 +14,17 @@ from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
 
 from .auth.accounts import Accounts
-from .library import Library, NoRoots
+from .cache import ChunkStore
+from .catalog import Catalog
+from .economy import Economy
+from .fetching import Fetcher
+from .library import Library
 from .people import open_people
+from .published import PublishedRoots
 from .rights import Rights
 from .settings import SubscriberSettings
+from .tracking import Tracking
+from .upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +37,16 @@ class Context:
     threads: Threads
     accounts: Accounts
     rights: Rights
+    catalog: Catalog
+    store: ChunkStore
+    economy: Economy
+    tracking: Tracking
+    published: PublishedRoots
     library: Library
 
     def published_roots(self) -> list[str]:
         """Return the names of the published roots that are known here."""
-        return []
+        return list(self.catalog.roots)
 
     @classmethod
     async def open(
@@ -43,8 +56,21 @@ class Context:
         settings.statedir.mkdir(parents=True, exist_ok=True)
         threads = Threads(settings.nthreads)
         stack.callback(threads.close)
-        people = await open_people(settings, stack, health, lambda root: None)
-        library = Library(people.rights, NoRoots())
+        catalog = await threads.run(Catalog, settings.statedir / "catalog.sqlite")
+        stack.callback(catalog.close)
+        people = await open_people(settings, stack, health, partial(_declared_access, catalog))
+        store = await _open_store(settings, stack, threads, metrics)
+        upstream = Upstream(settings.upstream)
+        stack.push_async_callback(upstream.close)
+        economy = Economy(metrics)
+        fetcher = Fetcher(store, settings.upstream, threads, metrics, economy)
+        stack.push_async_callback(fetcher.close)
+        tracking = await stack.enter_async_context(
+            Tracking.open(settings, catalog=catalog, upstream=upstream, health=health, metrics=metrics)
+        )
+        published = PublishedRoots(
+            catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads
+        )
         return cls(
             settings=settings,
             health=health,
@@ -52,8 +78,32 @@ class Context:
             threads=threads,
             accounts=people.accounts,
             rights=people.rights,
-            library=library,
+            catalog=catalog,
+            store=store,
+            economy=economy,
+            tracking=tracking,
+            published=published,
+            library=Library(people.rights, published),
         )
+
+
+def _declared_access(catalog: Catalog, root: str) -> str | None:
+    state = catalog.roots.get(root)
+    return None if state is None else state.root.access
+
+
+async def _open_store(
+    settings: SubscriberSettings, stack: AsyncExitStack, threads: Threads, metrics: Metrics
+) -> ChunkStore:
+    cache = settings.cache
+    store = ChunkStore(settings.cache_directory, size=cache.size, low=cache.low_bytes, shares=cache.shares)
+    await threads.run(store.open)
+    stack.callback(store.close)
+    metrics.gauge("cache_disk_bytes", "Bytes that cached chunks take on disk").set_function(
+        lambda: float(store.used_bytes)
+    )
+    metrics.gauge("cache_size_bytes", "Bytes that cached chunks may take on disk").set(cache.size)
+    return store
 
 
 async def get_context(request: Request) -> Context:

@@ -6,7 +6,7 @@ which stands for exactly one version.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,6 +36,8 @@ class Freshness:
 class Usage:
     """Where the bytes of an answer came from; counted while it is read."""
 
+    reader: str = "anonymous"
+    """Whom they are counted for."""
     link_bytes: int = 0
     cache_bytes: int = 0
     cache_state: str | None = None
@@ -52,18 +54,45 @@ class Usage:
 class Resource(Protocol):
     """One version of one dataset or file, opened for one reader."""
 
-    path: str
-    """API path, ``ROOT/sub/name``."""
-    kind: Kind
-    etag: str
-    mtime: float | None
-    """Unix time in seconds of the source's last change."""
-    layout: Layout | None
-    """None for what cannot be sliced: a whole HDF5 file, a file that failed its checks."""
-    info: Mapping[str, Any]
-    """What ``/api/info`` answers."""
-    freshness: Freshness
-    usage: Usage
+    @property
+    def path(self) -> str:
+        """API path, ``ROOT/sub/name``."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """What the path holds."""
+        ...
+
+    @property
+    def etag(self) -> str:
+        """The version."""
+        ...
+
+    @property
+    def mtime(self) -> float | None:
+        """Unix time in seconds of the source's last change."""
+        ...
+
+    @property
+    def layout(self) -> Layout | None:
+        """Geometry; None for what cannot be read as an array or as bytes, such as a file that failed its checks."""
+        ...
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What ``/api/info`` answers."""
+        ...
+
+    @property
+    def freshness(self) -> Freshness:
+        """How current the version is."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Where the bytes that were read so far came from."""
+        ...
 
     async def chunk(self, nchunk: int) -> bytes:
         """Return a compressed chunk as stored. Raises ChunkNotFound."""
@@ -75,6 +104,15 @@ class Resource(Protocol):
 
     async def skeleton(self) -> Skeleton | None:
         """Return what of the stored frame is not chunks; None if it is not stored as a frame."""
+        ...
+
+    def missing(self, numbers: Sequence[int]) -> list[int]:
+        """Return those of the chunks that would have to come over the link."""
+        ...
+
+    @property
+    def chunk_cbytes(self) -> int:
+        """Compressed bytes of a chunk, about."""
         ...
 
     async def read(self, selection: Selection) -> np.ndarray[Any, Any]:
@@ -98,20 +136,12 @@ class Provider(Protocol):
         ...
 
 
-class NoRoots:
-    """Provider of a subscriber that knows no broker: there are no published roots."""
+class PublishedProvider(Provider, Protocol):
+    """Provider of the roots that have publishers."""
 
-    async def open(self, principal: Principal, root: str, rel: str) -> Resource:
-        """Raise RootNotFound."""
-        raise RootNotFound(f"{root} not known by the broker")
-
-    async def list(self, principal: Principal, root: str, rel: str) -> list[str]:
-        """Raise RootNotFound."""
-        raise RootNotFound(f"{root} not known by the broker")
-
-    async def info(self, principal: Principal, root: str, rel: str) -> Mapping[str, Any]:
-        """Raise RootNotFound."""
-        raise RootNotFound(f"{root} not known by the broker")
+    async def renew(self, root: str) -> None:
+        """Make what is known of a root equal to what its publisher has. Raises UpstreamUnavailable."""
+        ...
 
 
 class Library:
@@ -125,7 +155,7 @@ class Library:
         Provider of every root that has a publisher. It raises RootNotFound for names that it does not know.
     """
 
-    def __init__(self, rights: Rights, published: Provider) -> None:
+    def __init__(self, rights: Rights, published: PublishedProvider) -> None:
         self._rights = rights
         self._published = published
         self._special: dict[str, Provider] = {}
@@ -172,6 +202,12 @@ class Library:
                 raise NotFound(f"{root} needs authentication")
             raise RootNotFound(f"{root} not known by the broker")
         return await self._provider(root).list(principal, root, rel)
+
+    async def renew(self, path: str) -> None:
+        """Look for the present version at its source: a reader met another one than `open` gave."""
+        root, _ = split(path)
+        if root not in SPECIAL_ROOTS:
+            await self._published.renew(root)
 
     async def _resolve(self, principal: Principal, path: str) -> tuple[str, str]:
         root, rel = split(path)

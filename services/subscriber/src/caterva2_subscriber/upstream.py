@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -152,7 +152,7 @@ class Publisher:
 
     async def chunks(
         self, path: str, *, etag: str, ranges: Sequence[tuple[int, int]], skeleton: bool = False
-    ) -> AsyncIterator[ChunkFrame]:
+    ) -> AsyncGenerator[ChunkFrame, None]:
         """Yield chunks of the version `etag` as they arrive, the skeleton first if it was asked for and exists."""
         request = ChunksRequest(ranges=list(ranges), skeleton=skeleton)
         headers = {"If-Match": f'"{etag}"', "Content-Type": "application/json"}

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from . import auth, rights, roots, users
+from . import auth, cache, catalogue, chunks, fetch, rights, roots, users
 
-ROUTERS: tuple[APIRouter, ...] = (roots.router, auth.router, users.router, rights.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    roots.router,
+    catalogue.router,
+    fetch.router,
+    chunks.router,
+    cache.router,
+    auth.router,
+    users.router,
+    rights.router,
+)

@@ -1,0 +1,73 @@
+"""Link economy: how many bytes came over the link, and how many the cache saved, by root, dataset and reader."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from caterva2_service.metrics import Metrics
+
+_REMEMBERED = 1000
+"""Datasets, and readers, that are counted singly; beyond, those with the fewest bytes are forgotten."""
+
+
+@dataclass(slots=True)
+class Bytes:
+    """Compressed bytes since the start."""
+
+    link: int = 0
+    cache: int = 0
+
+
+class Economy:
+    """Counts bytes. For roots and datasets each byte over the link counts once, however many readers waited for it."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._lock = threading.Lock()
+        self._roots: dict[str, Bytes] = {}
+        self._datasets: dict[str, Bytes] = {}
+        self._readers: dict[str, Bytes] = {}
+        self._link = metrics.counter("link_bytes", "Compressed bytes that came over the link", ("root",))
+        self._cache = metrics.counter("cache_bytes", "Compressed bytes that came from the cache", ("root",))
+
+    def came(self, root: str, path: str, nbytes: int) -> None:
+        """Count bytes that came over the link."""
+        self._link.labels(root).inc(nbytes)
+        with self._lock:
+            for table, name in ((self._roots, root), (self._datasets, f"{root}/{path}")):
+                _entry(table, name).link += nbytes
+
+    def saved(self, root: str, path: str, nbytes: int) -> None:
+        """Count bytes that the cache had."""
+        self._cache.labels(root).inc(nbytes)
+        with self._lock:
+            for table, name in ((self._roots, root), (self._datasets, f"{root}/{path}")):
+                _entry(table, name).cache += nbytes
+
+    def served(self, reader: str, *, link: int = 0, cache: int = 0) -> None:
+        """Count what one reader got, from wherever it came."""
+        with self._lock:
+            entry = _entry(self._readers, reader)
+            entry.link += link
+            entry.cache += cache
+
+    def report(self) -> dict[str, Any]:
+        """Return what was counted, largest first."""
+        with self._lock:
+            tables = {"roots": self._roots, "datasets": self._datasets, "readers": self._readers}
+            return {name: _shown(table) for name, table in tables.items()}
+
+
+def _entry(table: dict[str, Bytes], name: str) -> Bytes:
+    found = table.get(name)
+    if found is None:
+        if len(table) >= _REMEMBERED:
+            del table[min(table, key=lambda known: table[known].link + table[known].cache)]
+        found = table[name] = Bytes()
+    return found
+
+
+def _shown(table: dict[str, Bytes]) -> dict[str, dict[str, int]]:
+    ordered = sorted(table.items(), key=lambda item: -(item[1].link + item[1].cache))
+    return {name: {"link_bytes": found.link, "cache_bytes": found.cache} for name, found in ordered}

@@ -1,0 +1,384 @@
+"""Getting chunks: from the cache where they are, over the link where they are not, each one once.
+
+Readers that want the same missing chunk share one flight. Flights travel in batches, one request each, in reading
+order, a bounded number of bytes ahead of the reader. When the last reader of a batch goes away, its request is ended.
+What arrives is checked (U4, digest) before anybody sees it or the cache keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import islice
+
+from caterva2.errors import (
+    Caterva2Error,
+    ChunkNotFound,
+    NotFound,
+    Unavailable,
+    UnsafeContent,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+    VersionChanged,
+)
+from caterva2.wire import INDEX_SKELETON, NO_DIGEST, ChunkFrame
+from caterva2_formats.base import Layout, Skeleton
+from caterva2_formats.chunks import check_chunk, digest
+from caterva2_service.log import get_logger
+from caterva2_service.metrics import Metrics
+from caterva2_service.threads import Threads
+
+from .cache import ChunkStore, Kept, VersionKey
+from .economy import Economy
+from .library import Usage
+from .settings import UpstreamSettings
+from .upstream import Publisher
+
+log = get_logger(__name__)
+
+_AHEAD_BYTES = 24 * 2**20
+"""Compressed bytes that a reader may be behind what was asked for."""
+_MAX_BATCH = 4096
+"""Chunks in one request."""
+_STORE_BYTES = 4 * 2**20
+"""Compressed bytes that are handed to the cache at once."""
+_INLINE_BYTES = 256 * 1024
+"""Chunks up to this size are checked on the event loop, which costs less than a thread would."""
+_QUARANTINE_S = 60.0
+_PATIENCE_S = 5.0
+"""Longest pause that a publisher may ask for and that is waited for here."""
+_NO_SKELETON = b"none"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One version of one dataset at its publisher."""
+
+    key: VersionKey
+    layout: Layout
+    publisher: Publisher
+    chunk_cbytes: int
+    """Compressed bytes of a chunk, about."""
+    changed: Callable[[], None]
+    """Called when the publisher says that it has another version."""
+
+    @property
+    def slots(self) -> int:
+        """Records that the cache may hold: one for each chunk, and the skeleton behind them."""
+        return self.layout.nchunks + 1
+
+    @property
+    def skeleton_slot(self) -> int:
+        """Where the cache holds the skeleton."""
+        return self.layout.nchunks
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One chunk (or skeleton) on its way, for any number of readers."""
+
+    nchunk: int
+    arrived: asyncio.Future[bytes]
+    batch: _Batch
+    cache_state: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """Flights that share one request."""
+
+    target: Target
+    flights: dict[int, _Flight] = field(default_factory=dict)
+    task: asyncio.Task[None] | None = None
+    readers: int = 0
+    """Readers of flights that they have not taken yet, each flight counted."""
+
+
+class Fetcher:
+    """Gets chunks of any dataset for any number of readers."""
+
+    def __init__(
+        self, store: ChunkStore, settings: UpstreamSettings, threads: Threads, metrics: Metrics, economy: Economy
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._threads = threads
+        self._flights: dict[tuple[VersionKey, int], _Flight] = {}
+        self._quarantined: dict[VersionKey, float] = {}
+        self._carrying: dict[VersionKey, asyncio.Task[None]] = {}
+        self._economy = economy
+        self._link_chunks = metrics.counter("link_chunks", "Chunks that came over the link", ("root",))
+        self._requests = metrics.counter("link_requests", "Requests for chunks", ("root",))
+        self._rejected = metrics.counter("link_rejected", "Chunks that were not what was announced", ("root",))
+
+    async def close(self) -> None:
+        """End every request."""
+        tasks = {flight.batch.task for flight in self._flights.values() if flight.batch.task is not None}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- for readers ---------------------------------------------------------------------
+    async def arrivals(
+        self, target: Target, numbers: Iterable[int], usage: Usage
+    ) -> AsyncGenerator[tuple[int, bytes | None], None]:
+        """Yield chunks in the order asked for, as soon as they are here.
+
+        Yields
+        ------
+        tuple of int and bytes or None
+            None stands for a chunk that is in the cache: take it with `cached` in a thread. Should it be gone by
+            then, `one` brings it.
+        """
+        await self._carry_over(target)
+        waiting: deque[tuple[int, _Flight | None]] = deque()
+        window = max(1, min(_MAX_BATCH, _AHEAD_BYTES // max(1, target.chunk_cbytes)))
+        left = iter(numbers)
+        try:
+            while True:
+                if len(waiting) <= window // 2:
+                    waiting.extend(self._depart(target, list(islice(left, window - len(waiting)))))
+                if not waiting:
+                    return
+                nchunk, flight = waiting[0]
+                data = None if flight is None else await self._arrival(flight, usage)
+                waiting.popleft()
+                yield nchunk, data
+        finally:
+            for _, flight in waiting:
+                if flight is not None:
+                    self._leave(flight)
+
+    async def one(self, target: Target, nchunk: int, usage: Usage) -> bytes:
+        """Return one chunk from wherever it is."""
+        for _ in range(3):
+            async with aclosing(self.arrivals(target, [nchunk], usage)) as arrivals:
+                async for _, data in arrivals:
+                    if data is None:
+                        data = await self._threads.run(self.cached, target, nchunk, usage)
+                    if data is not None:
+                        return data
+        raise Unavailable("The cache loses what it is given", retry_after_s=1)
+
+    def cached(self, target: Target, nchunk: int, usage: Usage) -> bytes | None:
+        """Return a chunk from the cache, or None if it is not there (any more). Blocks."""
+        data = self._store.get(target.key, nchunk)
+        if data is not None:
+            usage.cache_bytes += len(data)
+            self._economy.saved(target.key.root, target.key.path, len(data))
+            self._economy.served(usage.reader, cache=len(data))
+        return data
+
+    def missing(self, target: Target, numbers: Sequence[int]) -> list[int]:
+        """Return those of the chunks that are not in the cache."""
+        return self._store.missing(target.key, numbers)
+
+    async def skeleton(self, target: Target, usage: Usage) -> Skeleton | None:
+        """Return what of the stored frame is not chunks; None if it is not stored as one."""
+        data = await self.one(target, target.skeleton_slot, usage)
+        return None if data == _NO_SKELETON else Skeleton.from_bytes(data)
+
+    # --- flights ---------------------------------------------------------------------
+    def _depart(self, target: Target, numbers: list[int]) -> Iterator[tuple[int, _Flight | None]]:
+        """Start or join a flight for each chunk that is not in the cache."""
+        missing = set(self._store.missing(target.key, numbers))
+        new = [n for n in numbers if n in missing and (target.key, n) not in self._flights]
+        if new:
+            self._check_quarantine(target.key)
+            self._start(target, dict.fromkeys(new))
+        for nchunk in numbers:
+            flight = self._flights[target.key, nchunk] if nchunk in missing else None
+            if flight is not None:
+                flight.batch.readers += 1
+            yield nchunk, flight
+
+    def _start(self, target: Target, numbers: Iterable[int]) -> None:
+        size = max(1, min(_MAX_BATCH, self._settings.batch_bytes // max(1, target.chunk_cbytes)))
+        loop = asyncio.get_running_loop()
+        left = iter(numbers)
+        while some := list(islice(left, size)):
+            batch = _Batch(target)
+            for nchunk in some:
+                flight = _Flight(nchunk, loop.create_future(), batch)
+                # An error that nobody waits for any more is not worth a message.
+                flight.arrived.add_done_callback(lambda future: future.cancelled() or future.exception())
+                batch.flights[nchunk] = self._flights[target.key, nchunk] = flight
+            batch.task = asyncio.create_task(self._fly(batch), name=f"fetch {target.key.root}/{target.key.path}")
+
+    async def _arrival(self, flight: _Flight, usage: Usage) -> bytes:
+        data = await asyncio.shield(flight.arrived)
+        self._leave(flight)
+        usage.link_bytes += len(data)
+        self._economy.served(usage.reader, link=len(data))
+        usage.cache_state = usage.cache_state or flight.cache_state or self._store.state
+        return data
+
+    def _leave(self, flight: _Flight) -> None:
+        batch = flight.batch
+        batch.readers -= 1
+        if not batch.readers and batch.task is not None and not all(f.arrived.done() for f in batch.flights.values()):
+            self._land(batch)
+            batch.task.cancel()
+
+    def _land(self, batch: _Batch) -> None:
+        for flight in batch.flights.values():
+            if self._flights.get((batch.target.key, flight.nchunk)) is flight:
+                del self._flights[batch.target.key, flight.nchunk]
+
+    async def _fly(self, batch: _Batch) -> None:
+        """Bring a batch in: one request, and others for the rest while that makes progress."""
+        key = batch.target.key
+        attempts = 0
+        try:
+            while wanted := [n for n, flight in batch.flights.items() if not flight.arrived.done()]:
+                try:
+                    await self._request(batch, wanted)
+                    if all(not batch.flights[n].arrived.done() for n in wanted):
+                        raise UpstreamInvalid("The publisher left out what was asked for")
+                except (UpstreamUnavailable, UpstreamInvalid, Unavailable) as error:
+                    progress = any(batch.flights[n].arrived.done() for n in wanted)
+                    attempts = 1 if progress else attempts + 1
+                    if attempts >= self._settings.attempts or (error.retry_after_s or 0) > _PATIENCE_S:
+                        raise
+                    await asyncio.sleep(max(error.retry_after_s or 0, 0.1 * 2**attempts * random.uniform(0.5, 1)))
+        except Caterva2Error as error:
+            self._failed(batch, error)
+        except Exception as error:  # noqa: BLE001 - readers must not wait for ever
+            log.error("fetch failed", path=f"{key.root}/{key.path}", error=repr(error))
+            self._failed(batch, UpstreamInvalid("The answer of the publisher could not be used"))
+        finally:
+            self._land(batch)
+            for flight in batch.flights.values():
+                flight.arrived.cancel()
+
+    def _failed(self, batch: _Batch, error: Caterva2Error) -> None:
+        key = batch.target.key
+        if isinstance(error, (VersionChanged, NotFound)) and not isinstance(error, ChunkNotFound):
+            batch.target.changed()
+            error = VersionChanged(f"{key.root}/{key.path} has changed at its publisher")
+        elif isinstance(error, UpstreamInvalid):
+            self._quarantined[key] = time.monotonic() + _QUARANTINE_S
+            log.warning("version is quarantined", path=f"{key.root}/{key.path}", reason=str(error))
+        for flight in batch.flights.values():
+            if not flight.arrived.done():
+                flight.arrived.set_exception(error)
+
+    async def _request(self, batch: _Batch, wanted: list[int]) -> None:
+        target = batch.target
+        skeleton = target.skeleton_slot in wanted
+        ranges = _ranges([n for n in wanted if n != target.skeleton_slot])
+        kept: list[Kept] = []
+        self._requests.labels(target.key.root).inc()
+        asked = set(wanted)
+        frames = target.publisher.chunks(target.key.path, etag=target.key.etag, ranges=ranges, skeleton=skeleton)
+        try:
+            async with aclosing(frames):
+                async for frame in frames:
+                    nchunk = target.skeleton_slot if frame.index == INDEX_SKELETON else frame.index
+                    if nchunk not in asked:
+                        raise UpstreamInvalid("The publisher sent what was not asked for")
+                    kept.append(await self._checked(target, nchunk, frame))
+                    self._arrived(batch, kept[-1])
+                    if sum(len(one.data) for one in kept) >= _STORE_BYTES:
+                        kept, full = [], kept
+                        await self._keep(batch, full)
+            if skeleton and not batch.flights[target.skeleton_slot].arrived.done():
+                kept.append(Kept(target.skeleton_slot, _NO_SKELETON, digest(_NO_SKELETON)))
+                self._arrived(batch, kept[-1])
+        finally:
+            if kept:
+                await asyncio.shield(self._keep(batch, kept))
+
+    async def _checked(self, target: Target, nchunk: int, frame: ChunkFrame) -> Kept:
+        try:
+            if len(frame.data) <= _INLINE_BYTES:
+                return _check(target, nchunk, frame)
+            return await self._threads.run(_check, target, nchunk, frame)
+        except (UnsafeContent, UpstreamInvalid) as error:
+            self._rejected.labels(target.key.root).inc()
+            raise UpstreamInvalid(f"The publisher sent a wrong chunk: {error}") from None
+
+    def _arrived(self, batch: _Batch, kept: Kept) -> None:
+        key = batch.target.key
+        self._economy.came(key.root, key.path, len(kept.data))
+        self._link_chunks.labels(key.root).inc()
+        flight = batch.flights[kept.nchunk]
+        if not flight.arrived.done():
+            flight.arrived.set_result(kept.data)
+
+    async def _keep(self, batch: _Batch, kept: list[Kept]) -> None:
+        state = await self._threads.run(self._store.put, batch.target.key, batch.target.slots, kept)
+        for one in kept:
+            flight = batch.flights[one.nchunk]
+            flight.cache_state = state
+            # From here on readers find it in the cache; without one, they fetch it again.
+            self._flights.pop((batch.target.key, one.nchunk), None)
+
+    def _check_quarantine(self, key: VersionKey) -> None:
+        until = self._quarantined.get(key)
+        if until is None:
+            return
+        left = until - time.monotonic()
+        if left <= 0:
+            del self._quarantined[key]
+            return
+        raise UpstreamInvalid(
+            f"The publisher of {key.root} sends wrong data for {key.path}; it is asked again in a while",
+            retry_after_s=left,
+        )
+
+    # --- new versions ---------------------------------------------------------------------
+    async def _carry_over(self, target: Target) -> None:
+        """Take what is unchanged over from the version before, once; forget the rest of it."""
+        old = self._store.older(target.key)
+        if old is None:
+            return
+        task = self._carrying.get(target.key)
+        if task is None:
+            task = self._carrying[target.key] = asyncio.create_task(self._carry(target, old))
+            task.add_done_callback(lambda _: self._carrying.pop(target.key, None))
+        await asyncio.shield(task)
+
+    async def _carry(self, target: Target, old: VersionKey) -> None:
+        keep: list[int] = []
+        if old.root == target.key.root and not self._store.has_version(target.key):
+            try:
+                new = await target.publisher.digests(target.key.path, etag=target.key.etag)
+            except UpstreamUnavailable:
+                return
+            except Caterva2Error as error:
+                log.debug("no digests", path=f"{old.root}/{old.path}", reason=str(error))
+                new = []
+            known = await self._threads.run(self._store.digests, old)
+            keep = [n for n, found in known.items() if n < len(new) and new[n] == found]
+        if keep:
+            await self._threads.run(self._store.adopt, old, target.key, target.slots, keep)
+        else:
+            await self._threads.run(self._store.drop, old)
+
+
+def _check(target: Target, nchunk: int, frame: ChunkFrame) -> Kept:
+    found = digest(frame.data)
+    if frame.digest not in (NO_DIGEST, found):
+        raise UpstreamInvalid("its digest is another one")
+    if nchunk == target.skeleton_slot:
+        Skeleton.from_bytes(frame.data)
+    else:
+        check_chunk(frame.data, target.layout, nchunk)
+    return Kept(nchunk, frame.data, found)
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return half-open ranges that hold `numbers` in their order."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number:
+            ranges[-1] = (ranges[-1][0], number + 1)
+        else:
+            ranges.append((number, number + 1))
+    return ranges

@@ -1,0 +1,168 @@
+"""Data: ``/api/fetch`` and ``/api/download``."""
+
+from __future__ import annotations
+
+import ipaddress
+import mimetypes
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from caterva2.errors import BadRequest
+from caterva2.paths import COMPRESSED_SUFFIX
+from caterva2.slices import Selection
+from caterva2.wire import Kind
+
+from .. import answers
+from ..answers import CODECS, Answer, Codec
+from ..auth.principal import OptionalPrincipal
+from ..context import Context, ContextDep
+from ..library import Resource
+from .conditions import byte_range, cache_control, etag_matches, require_version
+from .sending import respond, started, with_current
+
+router = APIRouter(tags=["data"])
+
+HEADER_CODEC = "X-Cat2-Codec"
+"""How an exact frame is to be compressed: ``zstd``, ``lz4`` or ``none``."""
+
+
+@router.get(
+    "/api/fetch/{path:path}",
+    summary="A dataset, a file, or a part of one, as a Blosc2 frame",
+    response_class=Response,
+    responses={200: {"content": {answers.OCTETS: {}}}},
+)
+async def fetch(
+    path: str,
+    request: Request,
+    context: ContextDep,
+    principal: OptionalPrincipal,
+    slice_: Annotated[str | None, Query(max_length=1000)] = None,
+    field: Annotated[str | None, Query(max_length=1000)] = None,
+    v: Annotated[str | None, Query(max_length=100)] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+    if_match: Annotated[str | None, Header()] = None,
+    range_: Annotated[str | None, Header(alias="range")] = None,
+    codec: Annotated[str | None, Header(alias=HEADER_CODEC)] = None,
+) -> Response:
+    """Answer with one contiguous frame: the stored file for the whole, otherwise the elements that are selected."""
+    chosen = _codec(codec, request)
+
+    async def answer(resource: Resource) -> Response:
+        require_version(if_match, v, resource.etag)
+        selection = answers.selection_of(resource, slice_)
+        etag = answers.entity_tag(resource, selection and slice_, field or None, (selection or field) and codec)
+        headers = {"ETag": etag, "Cache-Control": cache_control(v)}
+        if etag_matches(if_none_match, etag):
+            return Response(status_code=304, headers={**answers.data_headers(resource), **headers})
+        if selection is None and not field:
+            made = await started(await answers.whole(resource, context.threads))
+            headers["Content-Disposition"] = answers.disposition(_stored_name(resource))
+            headers["Accept-Ranges"] = "bytes"
+            part = byte_range(range_, made.length)
+        else:
+            made = await started(await _computed(context, resource, selection, field, chosen))
+            part = None
+        return respond(made, {**answers.data_headers(resource), **headers}, part)
+
+    return await with_current(context, principal, path, answer, request=request)
+
+
+async def _computed(
+    context: Context, resource: Resource, selection: Selection | None, field: str | None, codec: Codec
+) -> Answer:
+    layout = answers.sliceable(resource)
+    if field:
+        return await answers.of_field(resource, field, selection, codec, context.threads)
+    assert selection is not None
+    stored = answers.aligned(layout, selection)
+    if stored is not None:
+        return await answers.assembled(resource, *stored)
+    return await answers.exact(resource, selection, codec, context.threads)
+
+
+def _stored_name(resource: Resource) -> str:
+    name = resource.path.rpartition("/")[2]
+    return name + COMPRESSED_SUFFIX if resource.kind is Kind.FILE else name
+
+
+def _codec(name: str | None, request: Request) -> Codec:
+    """Choose how an exact frame is compressed: fast near by, small over a network."""
+    if name is not None:
+        if name not in CODECS:
+            raise BadRequest(f"{HEADER_CODEC} is one of {', '.join(CODECS)}")
+        return CODECS[name]
+    return CODECS["lz4" if _is_near(request) else "zstd"]
+
+
+def _is_near(request: Request) -> bool:
+    try:
+        address = ipaddress.ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return True  # a Unix socket
+    return address.is_loopback
+
+
+@router.get(
+    "/api/download/{path:path}",
+    summary="A dataset or file as a file",
+    response_class=Response,
+    responses={200: {"content": {answers.OCTETS: {}}}},
+)
+async def download(
+    path: str,
+    request: Request,
+    context: ContextDep,
+    principal: OptionalPrincipal,
+    v: Annotated[str | None, Query(max_length=100)] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+    if_match: Annotated[str | None, Header()] = None,
+    range_: Annotated[str | None, Header(alias="range")] = None,
+    accept_encoding: Annotated[str, Header()] = "",
+) -> Response:
+    """Answer with what a person wants in a file: datasets as frames, anything else as its own bytes."""
+    packed = accept_encoding.strip().lower() == "blosc2"
+
+    async def answer(resource: Resource) -> Response:
+        require_version(if_match, v, resource.etag)
+        layout = answers.sliceable(resource)
+        as_file = resource.kind in (Kind.FILE, Kind.HDF5)
+        frame = not as_file or (packed and resource.kind is Kind.FILE)
+        etag = answers.entity_tag(resource, None if frame else "file")
+        name = resource.path.rpartition("/")[2]
+        headers = {
+            "ETag": etag,
+            "Cache-Control": cache_control(v),
+            "Content-Disposition": answers.disposition(name),
+            "Accept-Ranges": "bytes",
+            "Vary": "Accept-Encoding",
+        }
+        if etag_matches(if_none_match, etag):
+            return Response(status_code=304, headers={**answers.data_headers(resource), **headers})
+        if frame:
+            made = await started(await answers.whole(resource, context.threads))
+            if as_file:
+                headers["Content-Encoding"] = "blosc2"
+            part = byte_range(range_, made.length)
+        else:
+            part = byte_range(range_, layout.nbytes)
+            start, stop = part or (0, layout.nbytes)
+            body = answers.file_bytes(resource, layout, start, stop, context.threads)
+            made = await started(Answer(body, stop - start))
+        made.media_type = _media_type(name) if as_file else None
+        if part is not None and not frame:
+            headers["Content-Range"] = f"bytes {part[0]}-{part[1] - 1}/{layout.nbytes}"
+            response = respond(made, {**answers.data_headers(resource), **headers})
+            response.status_code = 206
+            return response
+        return respond(made, {**answers.data_headers(resource), **headers}, part)
+
+    return await with_current(context, principal, path, answer, request=request)
+
+
+def _media_type(name: str) -> str:
+    if name.endswith(".ipynb"):
+        return "application/x-ipynb+json"
+    guessed = "text/markdown" if name.endswith(".md") else mimetypes.guess_type(name)[0]
+    return guessed or answers.OCTETS

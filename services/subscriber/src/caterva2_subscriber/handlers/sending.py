@@ -1,0 +1,130 @@
+"""Sending what `answers` made: once more for a version that changed meanwhile, in part, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from caterva2.errors import Conflict, VersionChanged
+
+from ..answers import Answer
+from ..auth.principal import Principal
+from ..context import Context
+from ..library import Resource
+
+T = TypeVar("T")
+
+
+async def with_current(
+    context: Context,
+    principal: Principal,
+    path: str,
+    work: Callable[[Resource], Awaitable[T]],
+    *,
+    request: Request | None = None,
+) -> T:
+    """Do something with the present version of a dataset; start again, once, if it is replaced meanwhile.
+
+    Parameters
+    ----------
+    request
+        Work is given up when this request's client goes away.
+
+    Raises
+    ------
+    Conflict
+        If the dataset changed again.
+    """
+    resource = await context.library.open(principal, path)
+    try:
+        return await _unless_gone(request, work(resource))
+    except VersionChanged:
+        await context.library.renew(path)
+    resource = await context.library.open(principal, path)
+    try:
+        return await _unless_gone(request, work(resource))
+    except VersionChanged:
+        raise Conflict(f"{resource.path} changes faster than it can be read; try again", retry_after_s=1) from None
+
+
+async def _unless_gone(request: Request | None, work: Awaitable[T]) -> T:
+    if request is None:
+        return await work
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        return await task
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def respond(answer: Answer, headers: dict[str, str], part: tuple[int, int] | None = None) -> Response:
+    """Return the response that sends an answer, or the half-open range `part` of its bytes."""
+    length = answer.length
+    status = 200
+    body = answer.body
+    if part is not None:
+        start, stop = part
+        headers = {**headers, "Content-Range": f"bytes {start}-{stop - 1}/{length}"}
+        length, status = stop - start, 206
+        if isinstance(body, (bytes, list)):
+            body = (body if isinstance(body, bytes) else b"".join(body))[start:stop]
+        else:
+            body = _cut(body, start, stop)
+    headers = {**answer.headers, **headers, **({"Content-Length": str(length)} if length >= 0 else {})}
+    if isinstance(body, list):
+        body = b"".join(body) if length <= 2**20 else _pieces(body)
+    if isinstance(body, bytes):
+        return Response(body, status, headers, answer.media_type)
+    return StreamingResponse(body, status, headers, answer.media_type)
+
+
+async def started(answer: Answer) -> Answer:
+    """Wait for the first bytes of a streamed answer, so that what goes wrong until then is an honest error."""
+    if isinstance(answer.body, (bytes, list)):
+        return answer
+    body = answer.body
+    first = await anext(body, None)
+    second = await anext(body, None) if first is not None else None
+
+    async def again() -> AsyncGenerator[bytes, None]:
+        async with aclosing(body):
+            for piece in (first, second):
+                if piece is not None:
+                    yield piece
+            async for piece in body:
+                yield piece
+
+    answer.body = again()
+    return answer
+
+
+async def _pieces(pieces: list[bytes]) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        yield piece
+
+
+async def _cut(body: AsyncGenerator[bytes, None], start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    position = 0
+    async with aclosing(body):
+        async for piece in body:
+            first, last = max(start - position, 0), stop - position
+            position += len(piece)
+            if first < len(piece):
+                yield piece[first:last]
+            if position >= stop:
+                return

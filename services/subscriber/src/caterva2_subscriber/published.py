@@ -1,0 +1,175 @@
+"""Published roots: their datasets as resources, from the catalogue, the cache and the link."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from caterva2.errors import ChunkNotFound, DatasetNotFound, UnsafeContent, UpstreamInvalid
+from caterva2.slices import Selection
+from caterva2.wire import Kind
+from caterva2_formats.base import Layout, Skeleton
+from caterva2_formats.info import layout_of, timestamp
+from caterva2_service.threads import Threads
+
+from .auth.principal import Principal
+from .cache import VersionKey
+from .catalog import Catalog, Entry
+from .fetching import Fetcher, Target
+from .library import Freshness, Usage
+from .reading import Array, gather, shown
+from .tracking import Tracking
+from .upstream import Upstream
+
+
+class PublishedRoots:
+    """Provider of every root that has a publisher."""
+
+    def __init__(
+        self, *, catalog: Catalog, tracking: Tracking, upstream: Upstream, fetcher: Fetcher, threads: Threads
+    ) -> None:
+        self._catalog = catalog
+        self._tracking = tracking
+        self._upstream = upstream
+        self._fetcher = fetcher
+        self._threads = threads
+
+    async def open(self, principal: Principal, root: str, rel: str) -> PublishedResource:
+        """Open the version that the publisher has now, as far as is known. Raises DatasetNotFound, RootNotFound."""
+        freshness = await self._tracking.ensure_fresh(root)
+        entry = self._catalog.entry(root, rel)
+        if entry is None:
+            raise DatasetNotFound
+        if entry.info is None:
+            entry = await self._completed(entry)
+        return PublishedResource(entry, freshness, self._target(entry), self._fetcher, self._threads, principal.name)
+
+    async def list(self, principal: Principal, root: str, rel: str) -> list[str]:
+        """Return the sorted paths below ``root/rel``; nothing for a root that is not followed."""
+        state = self._catalog.roots.get(root)
+        if state is None or not state.subscribed:
+            if state is None:
+                await self._tracking.require_known(root)
+            return []
+        await self._tracking.ensure_fresh(root)
+        found = await self._threads.run(self._catalog.paths, root, rel)
+        if found == [rel]:
+            return [rel.rpartition("/")[2]]
+        return [path[len(rel) + 1 :] if rel else path for path in found if path != rel]
+
+    async def info(self, principal: Principal, root: str, rel: str) -> Mapping[str, Any]:
+        """Return the info of the version that the publisher has now. Raises as `open` does."""
+        return (await self.open(principal, root, rel)).info
+
+    async def renew(self, root: str) -> None:
+        """Look at the publisher of a root now: a reader met another version than the catalogue's."""
+        await self._tracking.sync(root)
+
+    async def _completed(self, entry: Entry) -> Entry:
+        """Ask for the info that did not fit into an event."""
+        publisher = self._upstream.publisher(self._catalog.roots[entry.root].root.http)
+        info = await publisher.info(entry.path, etag=entry.etag)
+        await self._threads.run(self._catalog.complete, entry, info)
+        return Entry(
+            entry.root, entry.path, entry.epoch, entry.etag, entry.kind, entry.nbytes, entry.mtime, entry.seq, info
+        )
+
+    def _target(self, entry: Entry) -> Target | None:
+        info = entry.info or {}
+        if "error" in info:
+            return None
+        try:
+            layout = layout_of(entry.kind, info)
+        except UnsafeContent as error:
+            raise UpstreamInvalid(f"The publisher describes {entry.root}/{entry.path} wrongly: {error}") from None
+        cbytes = info.get("schunk", info).get("cbytes") or layout.nbytes
+        return Target(
+            key=VersionKey(entry.root, entry.epoch, entry.path, entry.etag),
+            layout=layout,
+            publisher=self._upstream.publisher(self._catalog.roots[entry.root].root.http),
+            chunk_cbytes=max(1, int(cbytes) // max(1, layout.nchunks)),
+            changed=partial(self._tracking.suspect, entry.root),
+        )
+
+
+class PublishedResource:
+    """One version of a published dataset or file; see `library.Resource`."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        freshness: Freshness,
+        target: Target | None,
+        fetcher: Fetcher,
+        threads: Threads,
+        reader: str,
+    ) -> None:
+        self.path = f"{entry.root}/{entry.path}"
+        self.kind: Kind = entry.kind
+        self.etag = entry.etag
+        self.mtime = entry.mtime
+        self.freshness = freshness
+        self.usage = Usage(reader)
+        self.layout: Layout | None = target.layout if target is not None else None
+        self._info = entry.info or {}
+        self._target = target
+        self._fetcher = fetcher
+        self._threads = threads
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What ``/api/info`` answers: the publisher's info, and which version of what age it is."""
+        freshness = {"verified_age_s": round(self.freshness.verified_age_s, 3), "stale_s": self.freshness.stale_s}
+        mtime = timestamp(self.mtime) if self.mtime is not None else self._info.get("mtime")
+        return {**self._info, "mtime": mtime, "version": self.etag, "freshness": freshness}
+
+    async def chunk(self, nchunk: int) -> bytes:
+        """Return a compressed chunk as stored. Raises ChunkNotFound."""
+        target = self._wanted()
+        if not 0 <= nchunk < target.layout.nchunks:
+            raise ChunkNotFound(f"there is no chunk {nchunk}: the dataset has {target.layout.nchunks}")
+        return await self._fetcher.one(target, nchunk, self.usage)
+
+    async def chunks(self, numbers: Iterable[int]) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield compressed chunks in the order asked for."""
+        target = self._wanted()
+        async with aclosing(self._fetcher.arrivals(target, numbers, self.usage)) as arrivals:
+            async for nchunk, data in arrivals:
+                if data is None:
+                    data = await self._threads.run(self._fetcher.cached, target, nchunk, self.usage)
+                yield nchunk, data if data is not None else await self._fetcher.one(target, nchunk, self.usage)
+
+    async def skeleton(self) -> Skeleton | None:
+        """Return what of the stored frame is not chunks; None if it is not stored as one."""
+        return await self._fetcher.skeleton(self._wanted(), self.usage)
+
+    async def read(self, selection: Selection) -> Array:
+        """Return the selected elements."""
+        target, usage, fetcher = self._wanted(), self.usage, self._fetcher
+        numbers = selection.chunk_numbers(target.layout.chunks)
+        found = await gather(
+            target.layout,
+            selection,
+            fetcher.arrivals(target, numbers, usage),
+            lambda nchunk: fetcher.cached(target, nchunk, usage),
+            self._threads,
+            lambda nchunk: fetcher.one(target, nchunk, usage),
+        )
+        return shown(found, target.layout)
+
+    def missing(self, numbers: Sequence[int]) -> list[int]:
+        """Return those of the chunks that would have to come over the link."""
+        return self._fetcher.missing(self._wanted(), numbers)
+
+    @property
+    def chunk_cbytes(self) -> int:
+        """Compressed bytes of a chunk, about."""
+        return self._wanted().chunk_cbytes
+
+    def _wanted(self) -> Target:
+        if self._target is None:
+            reason = self._info.get("error", "it cannot be read")
+            raise UnsafeContent(f"{self.path} cannot be read: {reason}")
+        return self._target
