@@ -1,0 +1,129 @@
+"""A whole site: broker, publishers and a subscriber as processes of their own, on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+import caterva2
+
+from .ports import free_port
+from .processes import Service, run
+
+BROKER_PARTS = ("nats", "bus")
+SERVICE_PARTS = ("bus",)
+USER, PASSWORD = "user@example.com", "foobar11foobar"
+
+
+class Site:
+    """The processes of one site, below one directory; what was started ends with the block.
+
+    Parameters
+    ----------
+    env
+        Environment variables for every service, such as `NatsServer.environment`.
+    login
+        Whether the subscriber knows people; `add_user` makes the one that `client` logs in.
+    """
+
+    def __init__(self, directory: Path, *, env: Mapping[str, str] | None = None, login: bool = False) -> None:
+        self.directory = directory
+        self.env = dict(env or {})
+        self.login = login
+        directory.mkdir(parents=True, exist_ok=True)
+        self.broker = Service(["cat2bro"], port=free_port(), statedir=directory / "bro", cwd=directory, env=self.env)
+        self.publishers: dict[str, Service] = {}
+        self.subscribers: list[Service] = []
+        self.new_subscriber()
+
+    @property
+    def subscriber(self) -> Service:
+        """The first subscriber."""
+        return self.subscribers[0]
+
+    @property
+    def services(self) -> list[Service]:
+        """All services, started or not."""
+        return [self.broker, *self.publishers.values(), *self.subscribers]
+
+    # --- making services ---------------------------------------------------------------------
+    def new_subscriber(self, **env: str) -> Service:
+        """Describe one more subscriber; it is not started."""
+        number = len(self.subscribers)
+        secrets = {"CATERVA2_SECRET": "only-for-tests-" * 4} if self.login else {"CATERVA2_LOGIN": "false"}
+        service = Service(
+            ["cat2sub", "--broker", self.broker.http],
+            port=free_port(),
+            statedir=self.directory / f"sub{number or ''}",
+            cwd=self.directory,
+            env={**self.env, **secrets, **env},
+        )
+        self.subscribers.append(service)
+        return service
+
+    def new_publisher(self, name: str, source: Path, *options: str, statedir: str = "", **env: str) -> Service:
+        """Describe the publisher of root `name`; it is not started."""
+        service = Service(
+            ["cat2pub", "--broker", self.broker.http, *options, name, source],
+            port=free_port(),
+            statedir=self.directory / (statedir or f"pub.{name}"),
+            cwd=self.directory,
+            env={**self.env, **env},
+        )
+        self.publishers[name] = service
+        return service
+
+    # --- starting ---------------------------------------------------------------------
+    def start(self, **roots: Path) -> Self:
+        """Start the broker, a publisher for each of `roots` and the subscriber, and wait until all work together."""
+        services = [self.broker, *(self.new_publisher(name, source) for name, source in roots.items()), self.subscriber]
+        for service in services:
+            service.start()
+        self.broker.wait_ready(parts=BROKER_PARTS if "CATERVA2_NATS_URL" not in self.env else SERVICE_PARTS)
+        for service in services[1:]:
+            service.wait_ready(parts=SERVICE_PARTS)
+        return self
+
+    def add_user(self, name: str = USER, password: str = PASSWORD, *, superuser: bool = False) -> None:
+        """Make a user at the first subscriber."""
+        options = ["-S"] if superuser else []
+        done = run(
+            ["cat2adduser", "--statedir", self.subscriber.statedir, *options, name, password], cwd=self.directory
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    # --- using ---------------------------------------------------------------------
+    def client(self, *, user: bool = False, subscriber: int = 0) -> caterva2.Client:
+        """Return a client of a subscriber, logged in if asked for."""
+        auth = (USER, PASSWORD) if user else None
+        return caterva2.Client(self.subscribers[subscriber].url, auth)
+
+    def cli(self, *arguments: str | Path, **options: Any) -> str:
+        """Run ``cat2cli`` against the first subscriber and return what it printed."""
+        done = run(["cat2cli", "--subscriber", self.subscriber.url, *arguments], cwd=options.pop("cwd", self.directory))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def manifest(self, root: str) -> list[str]:
+        """Return the manifest that the publisher of `root` answers, line by line, without its header."""
+        response = httpx.get(f"{self.publishers[root].url}/api/manifest", trust_env=False, timeout=30)
+        response.raise_for_status()
+        return response.text.splitlines()[1:]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for service in reversed(self.services):
+            with contextlib.suppress(ProcessLookupError):
+                service.kill()
+        if kind is not None:
+            for service in self.services:
+                print(f"\n----- {service.log_path.name}\n{service.output[-4000:]}")
