@@ -87,3 +87,5 @@ class Heartbeat(BaseModel):
     epoch: str
     seq: int
     """The last change of the root: a subscriber that has not seen it is behind."""
+    online: bool = True
+    """False while the publisher does not see its data (an unmounted directory): keep what you have."""

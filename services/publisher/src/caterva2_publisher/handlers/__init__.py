@@ -1,0 +1,7 @@
+"""What the publisher answers over HTTP (docs/design/003)."""
+
+from fastapi import APIRouter
+
+from . import catalogue, chunks
+
+ROUTERS: tuple[APIRouter, ...] = (catalogue.router, chunks.router)

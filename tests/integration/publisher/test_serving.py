@@ -1,0 +1,191 @@
+"""What a publisher answers over HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import zstandard
+
+from caterva2 import errors, wire
+from tests.integration.publisher.conftest import Publisher, blosc2, make_root, write_array
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_root(tmp_path_factory.mktemp("serving") / "root")
+
+
+@pytest.fixture(scope="module")
+def publisher(root: Path) -> Iterator[Publisher]:
+    service = Publisher(root, root.parent / "pub", {})
+    try:
+        yield service.ready()
+    finally:
+        service.kill()
+
+
+def frames(response: httpx.Response) -> list[wire.ChunkFrame]:
+    decoder = wire.FrameDecoder()
+    found = list(decoder.feed(response.content))
+    decoder.close()
+    return found
+
+
+def post_chunks(publisher: Publisher, path: str, body: dict, **headers: str) -> httpx.Response:
+    return httpx.post(f"{publisher.url}/api/chunks/{path}", json=body, headers=headers, trust_env=False)
+
+
+def test_the_original_endpoints(publisher: Publisher, root: Path) -> None:
+    assert {"README.md", "a.b2nd", "dir/b.b2nd"} <= set(publisher.list())
+    info = publisher.get("/api/info/a.b2nd")
+    assert info.json()["shape"] == [10, 100]
+    assert info.json()["schunk"]["nchunks"] == 4
+    etag = info.headers["etag"]
+    for condition in (etag, f'"{etag}"'):
+        assert publisher.get("/api/info/a.b2nd", headers={"if-none-match": condition}).status_code == 304
+    stored = blosc2.open(str(root / "a.b2nd"), mode="r")  # its schunk must not outlive it
+    for nchunk in range(4):
+        chunk = publisher.get(f"/api/download/a.b2nd?nchunk={nchunk}")
+        assert chunk.content == stored.schunk.get_chunk(nchunk)
+        assert "content-type" not in chunk.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/api/info/none.b2nd", 404, "dataset_not_found"),
+        ("/api/info/dir", 404, "dataset_not_found"),
+        ("/api/info/..%2f..%2fetc%2fpasswd", 400, "invalid_name"),
+        ("/api/info/%2Fetc%2Fpasswd", 400, "invalid_name"),
+        ("/api/info/a%00b", 400, "invalid_name"),
+        ("/api/download/a.b2nd", 400, "bad_request"),
+        ("/api/download/a.b2nd?nchunk=4", 404, "chunk_not_found"),
+        ("/api/download/none.b2nd?nchunk=0", 404, "dataset_not_found"),
+    ],
+)
+def test_bad_requests_get_a_sentence(publisher: Publisher, path: str, status: int, code: str) -> None:
+    answer = publisher.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json()["detail"]
+
+
+def test_chunks_and_skeleton_are_the_file_byte_for_byte(publisher: Publisher, root: Path) -> None:
+    from caterva2_formats.base import Skeleton
+
+    etag = publisher.get("/api/info/a.b2nd").headers["etag"]
+    answer = post_chunks(publisher, "a.b2nd", {"ranges": [[0, 4]], "skeleton": True}, **{"if-match": f'"{etag}"'})
+    assert answer.headers["content-type"] == wire.CHUNKS_MEDIA_TYPE
+    assert answer.headers["etag"] == f'"{etag}"'
+    skeleton, *chunks = frames(answer)
+    assert skeleton.index == wire.INDEX_SKELETON
+    by_number = {frame.index: frame.data for frame in chunks}
+    parts = Skeleton.from_bytes(skeleton.data).parts
+    whole = b"".join(by_number[part] if isinstance(part, int) else part for part in parts)
+    assert whole == (root / "a.b2nd").read_bytes()
+
+
+def test_chunks_come_in_the_order_asked_for(publisher: Publisher) -> None:
+    answer = post_chunks(publisher, "a.b2nd", {"ranges": [[3, 4], [0, 2], [3, 4]]})
+    assert [frame.index for frame in frames(answer)] == [3, 0, 1, 3]
+
+
+def test_a_plain_file_is_chunks_of_its_bytes(publisher: Publisher, root: Path) -> None:
+    data = np.random.default_rng(1).integers(0, 50, 20_000_000, dtype=np.uint8).tobytes()
+    (root / "notes.txt").write_bytes(data)
+    answer = post_chunks(publisher, "README.md", {"ranges": [[0, 1]], "skeleton": True})
+    assert [blosc2.decompress2(frame.data) for frame in frames(answer)] == [b"# Hello\n"]
+    publisher.get("/api/info/notes.txt")
+    answer = post_chunks(publisher, "notes.txt", {"ranges": [[0, 2]]})
+    assert b"".join(blosc2.decompress2(frame.data) for frame in frames(answer)) == data
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status", "code"),
+    [
+        ("none.b2nd", {"ranges": [[0, 1]]}, {}, 404, "dataset_not_found"),
+        ("a.b2nd", {"ranges": [[0, 5]]}, {}, 404, "chunk_not_found"),
+        ("a.b2nd", {"ranges": [[3, 1]]}, {}, 404, "chunk_not_found"),
+        ("a.b2nd", {"ranges": [[0, 1]]}, {"if-match": '"other"'}, 412, "version_changed"),
+        ("a.b2nd", {"ranges": [[0, 1]] * 70_000}, {}, 413, "too_large"),
+        ("a.b2nd", {"ranges": [[0, 10**12]]}, {}, 413, "too_large"),
+    ],
+)
+def test_requests_for_chunks_that_cannot_be_answered(
+    publisher: Publisher, path: str, body: dict, headers: dict, status: int, code: str
+) -> None:
+    answer = post_chunks(publisher, path, body, **headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_body_that_is_not_a_request_is_422(publisher: Publisher) -> None:
+    assert post_chunks(publisher, "a.b2nd", {"ranges": "all"}).status_code == 422
+    assert post_chunks(publisher, "a.b2nd", {"unknown": 1}).status_code == 422
+
+
+def test_a_file_that_fails_its_checks_is_listed_and_refused(publisher: Publisher, root: Path) -> None:
+    (root / "bad.b2nd").write_bytes(b"\x9e\xa8b2frame\0" + b"\xff" * 200)
+    publisher.get("/api/info/bad.b2nd")
+    info = publisher.get("/api/info/bad.b2nd").json()
+    assert info["error"] == "Unrecognized format"
+    assert info["mtime"].endswith("Z")
+    answer = post_chunks(publisher, "bad.b2nd", {"ranges": [[0, 1]]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unsafe_content")
+
+
+def test_the_manifest_is_the_index(publisher: Publisher) -> None:
+    header, entries = publisher.manifest()
+    assert (header["root"], header["count"], header["online"]) == ("foo", len(entries), True)
+    assert list(entries) == publisher.list()
+    for path, entry in entries.items():
+        info = publisher.get(f"/api/info/{path}")
+        assert (entry["info"], entry["etag"]) == (info.json(), info.headers["etag"])
+    kinds = {path: wire.ManifestEntry.model_validate(entry).kind for path, entry in entries.items()}
+    assert (kinds["README.md"], kinds["dir/b.b2nd"]) == ("file", "array")
+    assert header["seq"] == max(entry["seq"] for entry in entries.values())
+
+
+def test_the_manifest_is_conditional_and_compressed(publisher: Publisher) -> None:
+    plain = publisher.get("/api/manifest", headers={"accept-encoding": "identity"})
+    header = json.loads(plain.text.splitlines()[0])
+    assert plain.headers["etag"] == f'"{header["epoch"]}:{header["seq"]}"'
+    assert publisher.get("/api/manifest", headers={"if-none-match": plain.headers["etag"]}).status_code == 304
+    for encoding, decode in (("gzip", gzip.decompress), ("zstd", _unpack)):
+        with (
+            httpx.Client(trust_env=False) as http,
+            http.stream("GET", f"{publisher.url}/api/manifest", headers={"accept-encoding": encoding}) as answer,
+        ):
+            assert answer.headers["content-encoding"] == encoding
+            assert decode(b"".join(answer.iter_raw())) == plain.content
+
+
+def _unpack(data: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+
+
+def test_served_chunks_are_counted(publisher: Publisher) -> None:
+    def served() -> float:
+        found = re.search(r'caterva2_chunks_served_total\{kind="array"\} (\S+)', publisher.get("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+    before = served()
+    post_chunks(publisher, "a.b2nd", {"ranges": [[0, 3]]})
+    assert served() == before + 3
+
+
+def test_a_change_that_nobody_announced_yet_is_seen_by_who_asks(publisher: Publisher, root: Path) -> None:
+    before = publisher.get("/api/info/a.b2nd").headers["etag"]
+    other = write_array(root.parent / "other.b2nd", np.zeros(7))
+    other.replace(root / "a.b2nd")
+    answer = post_chunks(publisher, "a.b2nd", {"ranges": [[0, 1]]}, **{"if-match": f'"{before}"'})
+    assert answer.status_code == errors.VersionChanged.status
+    info = publisher.get("/api/info/a.b2nd")
+    if info.status_code == 503:  # within a tick of the clock
+        info = publisher.get("/api/info/a.b2nd")
+    assert info.json()["shape"] == [7]
