@@ -33,8 +33,8 @@ def c2context(
 ) -> Iterator[None]:
     """Set the subscriber and the credentials that the functions of the module use by default.
 
-    Contexts can be nested; what an inner one leaves out is taken from the outer one. They hold for the whole
-    process and are not for threads.
+    Contexts can be nested; what an inner one leaves out is taken from the outer one, but a session only for the same
+    subscriber. They hold for the whole process and are not for threads.
 
     Raises
     ------
@@ -47,7 +47,9 @@ def c2context(
     base = outer.urlbase if urlbase is None else as_urlbase(urlbase)
     if username and password:
         auth_cookie = get_auth_cookie(base, {"username": username, "password": password})
-    _stack.append(_Defaults(base, auth_cookie or outer.auth_cookie))
+    if auth_cookie is None and base == outer.urlbase:
+        auth_cookie = outer.auth_cookie
+    _stack.append(_Defaults(base, auth_cookie))
     try:
         yield
     finally:
