@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ._auth import BasicAuth, TokenAuth
     from ._client import Client
     from ._dataset import Dataset
+    from ._events import Event
     from ._file import File, Root
     from ._freshness import Freshness
     from .compat import (
@@ -55,6 +56,7 @@ _MEMBERS = {
     "_auth": ["BasicAuth", "TokenAuth"],
     "_client": ["Client"],
     "_dataset": ["Dataset"],
+    "_events": ["Event"],
     "_file": ["File", "Root"],
     "_freshness": ["Freshness"],
     "compat": [
@@ -90,6 +92,7 @@ __all__ = [
     "BasicAuth",
     "Client",
     "Dataset",
+    "Event",
     "File",
     "Freshness",
     "Root",
