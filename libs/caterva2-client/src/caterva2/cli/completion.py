@@ -34,7 +34,7 @@ def _subparsers(parser: argparse.ArgumentParser) -> set[argparse.ArgumentParser]
     return {command for action in actions for command in action.choices.values()}
 
 
-def _complete_path(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+def _complete_path(prefix: str, parsed_args: argparse.Namespace, **others: Any) -> list[str]:
     """Return roots, or the paths of a root, that begin with what was typed."""
     try:
         connection = find_connection(
