@@ -74,6 +74,8 @@ class DirectoryRoot:
 
     def below(self, path: str) -> Iterator[Found]:
         """Yield what a scan would find at or below one path of the file system."""
+        if "\0" in path:
+            return
         relative = os.path.relpath(os.path.join(self._directory, path), self._directory)
         if relative == ".":
             yield from self._walk("")
