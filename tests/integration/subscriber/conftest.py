@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,13 @@ Start = Callable[..., Awaitable[Site]]
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start sites in this process: ``await start(register=True)``; arguments are settings."""
+    numbers = count()
     async with AsyncExitStack() as stack:
 
         async def start_site(**settings: Any) -> Site:
-            settings = {"statedir": tmp_path / "sub", "secret": SECRET, **settings}
+            # Replicas share the state directory, but never the directory of what each one can fetch again.
+            cache = {"directory": tmp_path / f"cache{next(numbers)}"}
+            settings = {"statedir": tmp_path / "sub", "secret": SECRET, "cache": cache, **settings}
             app = create_app(SubscriberSettings(**settings))
             manager = await stack.enter_async_context(LifespanManager(app, startup_timeout=60))
             return Site(app.state.context, manager.app)

@@ -22,24 +22,67 @@ if TYPE_CHECKING:
     from ._auth import BasicAuth, TokenAuth
     from ._client import Client
     from ._dataset import Dataset
+    from ._events import Event
     from ._file import File, Root
     from ._freshness import Freshness
+    from .compat import (
+        adduser,
+        bro_host_default,
+        c2context,
+        copy,
+        deluser,
+        download,
+        fetch,
+        get_auth_cookie,
+        get_chunk,
+        get_info,
+        get_list,
+        get_roots,
+        lazyexpr,
+        listusers,
+        move,
+        pub_host_default,
+        remove,
+        sub_host_default,
+        subscribe,
+        upload,
+    )
 
 __version__ = version("caterva2-client")
 
-_HOME = {
-    "AsyncClient": "_async_client",
-    "AsyncDataset": "_async_file",
-    "AsyncFile": "_async_file",
-    "AsyncRoot": "_async_file",
-    "BasicAuth": "_auth",
-    "Client": "_client",
-    "Dataset": "_dataset",
-    "File": "_file",
-    "Freshness": "_freshness",
-    "Root": "_file",
-    "TokenAuth": "_auth",
+_MEMBERS = {
+    "_async_client": ["AsyncClient"],
+    "_async_file": ["AsyncDataset", "AsyncFile", "AsyncRoot"],
+    "_auth": ["BasicAuth", "TokenAuth"],
+    "_client": ["Client"],
+    "_dataset": ["Dataset"],
+    "_events": ["Event"],
+    "_file": ["File", "Root"],
+    "_freshness": ["Freshness"],
+    "compat": [
+        "adduser",
+        "bro_host_default",
+        "c2context",
+        "copy",
+        "deluser",
+        "download",
+        "fetch",
+        "get_auth_cookie",
+        "get_chunk",
+        "get_info",
+        "get_list",
+        "get_roots",
+        "lazyexpr",
+        "listusers",
+        "move",
+        "pub_host_default",
+        "remove",
+        "sub_host_default",
+        "subscribe",
+        "upload",
+    ],
 }
+_HOME = {member: module for module, members in _MEMBERS.items() for member in members}
 
 __all__ = [
     "AsyncClient",
@@ -49,13 +92,34 @@ __all__ = [
     "BasicAuth",
     "Client",
     "Dataset",
+    "Event",
     "File",
     "Freshness",
     "Root",
     "TokenAuth",
     "__version__",
+    "adduser",
+    "bro_host_default",
+    "c2context",
+    "copy",
+    "deluser",
+    "download",
     "errors",
+    "fetch",
+    "get_auth_cookie",
+    "get_chunk",
+    "get_info",
+    "get_list",
+    "get_roots",
+    "lazyexpr",
+    "listusers",
+    "move",
+    "pub_host_default",
+    "remove",
+    "sub_host_default",
     "sub_urlbase_default",
+    "subscribe",
+    "upload",
 ]
 
 

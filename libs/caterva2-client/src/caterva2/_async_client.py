@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import httpx
 
+from . import _administration as administration
 from . import _operations as operations
 from . import _transfer as transfer
 from ._address import DEFAULT_URLBASE, PathLike, remote_path
 from ._async_file import AsyncDataset, AsyncFile, AsyncRoot, refer
 from ._auth import Auth
 from ._base import BaseClient, check_subscribed, uploaded
+from ._events import Event, follow_async
 from ._freshness import Freshness
 from ._progress import bar
 from ._reading import Reading, read
@@ -216,3 +218,99 @@ class AsyncClient(BaseClient):
     async def listusers(self, username: str | None = None) -> list[dict[str, Any]]:
         """Return facts about one user, or about all."""
         return await self._run(operations.list_users(username))
+
+    # --- changes by others ---------------------------------------------------------------------
+    def events(self, *roots: str, last_id: str | None = None) -> AsyncIterator[Event]:
+        """Yield changes as they happen, for ever.
+
+        Parameters
+        ----------
+        roots
+            Names of the roots whose changes are wanted; none: all.
+        last_id
+            `Event.id` behind which to go on; None: from now.
+        """
+        return follow_async(self._transport, frozenset(roots) or None, last_id)
+
+    # --- accounts, groups and rights ---------------------------------------------------------------------
+    async def whoami(self) -> dict[str, Any]:
+        """Return who the subscriber thinks is asking: ``email``, ``groups``, ``scopes`` and more."""
+        return await self._run(administration.whoami())
+
+    async def logout(self) -> None:
+        """End the session; the client is anonymous from then on."""
+        if self.cookie is not None:
+            await self._run(administration.logout())
+            self._session.forget()
+
+    async def list_tokens(self) -> list[dict[str, Any]]:
+        """Return the user's API tokens, without their secrets."""
+        return await self._run(administration.list_tokens())
+
+    async def add_token(self, name: str, scopes: Sequence[str] = ("read",), days: int = 90) -> dict[str, Any]:
+        """Make an API token for `TokenAuth`.
+
+        Parameters
+        ----------
+        name
+            What it is for.
+        scopes
+            What it is good for: ``read``, ``write``, ``admin``, or ``read:ROOT``, ``write:ROOT``.
+        days
+            Days after which it expires.
+
+        Returns
+        -------
+        dict
+            Its ``id``, and its ``token``, which is shown this once.
+        """
+        return await self._run(administration.add_token(name, scopes, days))
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Revoke an API token."""
+        await self._run(administration.revoke_token(token_id))
+
+    async def list_groups(self) -> list[dict[str, Any]]:
+        """Return the groups that this user may see, with their members."""
+        return await self._run(administration.list_groups())
+
+    async def add_group(self, name: str, description: str = "") -> dict[str, Any]:
+        """Add a group; only administrators can."""
+        return await self._run(administration.add_group(name, description))
+
+    async def remove_group(self, name: str) -> None:
+        """Remove a group; only administrators can."""
+        await self._run(administration.remove_group(name))
+
+    async def add_member(self, group: str, user: str) -> None:
+        """Put a user into a group; only administrators can."""
+        await self._run(administration.add_member(group, user))
+
+    async def remove_member(self, group: str, user: str) -> None:
+        """Take a user out of a group; only administrators can."""
+        await self._run(administration.remove_member(group, user))
+
+    async def list_rights(self) -> list[dict[str, Any]]:
+        """Return who may read and write each root; only administrators can."""
+        return await self._run(administration.list_rights())
+
+    async def get_rights(self, root: str) -> dict[str, Any]:
+        """Return who may read and write a root; only administrators can."""
+        return await self._run(administration.get_rights(root))
+
+    async def set_rights(self, root: str, access: str, grantees: Sequence[str] | None) -> dict[str, Any]:
+        """Say who may read or write a root; only administrators can.
+
+        Parameters
+        ----------
+        access
+            ``read`` or ``write``.
+        grantees
+            ``public``, ``users``, ``group:NAME``, ``user:EMAIL``; none of them: nobody. None: the default.
+
+        Returns
+        -------
+        dict
+            The rights of the root.
+        """
+        return await self._run(administration.set_rights(root, access, grantees))

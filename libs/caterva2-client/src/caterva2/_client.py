@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from . import _administration as administration
 from . import _operations as operations
 from . import _transfer as transfer
 from ._address import DEFAULT_URLBASE, PathLike, remote_path
 from ._auth import Auth
 from ._base import BaseClient, check_subscribed, uploaded
+from ._events import Event, follow
 from ._file import File, Root, open_path, refer
 from ._freshness import Freshness
 from ._progress import bar
@@ -288,3 +290,99 @@ class Client(BaseClient):
     def listusers(self, username: str | None = None) -> list[dict[str, Any]]:
         """Return facts about one user, or about all."""
         return self._run(operations.list_users(username))
+
+    # --- changes by others ---------------------------------------------------------------------
+    def events(self, *roots: str, last_id: str | None = None) -> Iterator[Event]:
+        """Yield changes as they happen, for ever.
+
+        Parameters
+        ----------
+        roots
+            Names of the roots whose changes are wanted; none: all.
+        last_id
+            `Event.id` behind which to go on; None: from now.
+        """
+        return follow(self._transport, frozenset(roots) or None, last_id)
+
+    # --- accounts, groups and rights ---------------------------------------------------------------------
+    def whoami(self) -> dict[str, Any]:
+        """Return who the subscriber thinks is asking: ``email``, ``groups``, ``scopes`` and more."""
+        return self._run(administration.whoami())
+
+    def logout(self) -> None:
+        """End the session; the client is anonymous from then on."""
+        if self.cookie is not None:
+            self._run(administration.logout())
+            self._session.forget()
+
+    def list_tokens(self) -> list[dict[str, Any]]:
+        """Return the user's API tokens, without their secrets."""
+        return self._run(administration.list_tokens())
+
+    def add_token(self, name: str, scopes: Sequence[str] = ("read",), days: int = 90) -> dict[str, Any]:
+        """Make an API token for `TokenAuth`.
+
+        Parameters
+        ----------
+        name
+            What it is for.
+        scopes
+            What it is good for: ``read``, ``write``, ``admin``, or ``read:ROOT``, ``write:ROOT``.
+        days
+            Days after which it expires.
+
+        Returns
+        -------
+        dict
+            Its ``id``, and its ``token``, which is shown this once.
+        """
+        return self._run(administration.add_token(name, scopes, days))
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke an API token."""
+        self._run(administration.revoke_token(token_id))
+
+    def list_groups(self) -> list[dict[str, Any]]:
+        """Return the groups that this user may see, with their members."""
+        return self._run(administration.list_groups())
+
+    def add_group(self, name: str, description: str = "") -> dict[str, Any]:
+        """Add a group; only administrators can."""
+        return self._run(administration.add_group(name, description))
+
+    def remove_group(self, name: str) -> None:
+        """Remove a group; only administrators can."""
+        self._run(administration.remove_group(name))
+
+    def add_member(self, group: str, user: str) -> None:
+        """Put a user into a group; only administrators can."""
+        self._run(administration.add_member(group, user))
+
+    def remove_member(self, group: str, user: str) -> None:
+        """Take a user out of a group; only administrators can."""
+        self._run(administration.remove_member(group, user))
+
+    def list_rights(self) -> list[dict[str, Any]]:
+        """Return who may read and write each root; only administrators can."""
+        return self._run(administration.list_rights())
+
+    def get_rights(self, root: str) -> dict[str, Any]:
+        """Return who may read and write a root; only administrators can."""
+        return self._run(administration.get_rights(root))
+
+    def set_rights(self, root: str, access: str, grantees: Sequence[str] | None) -> dict[str, Any]:
+        """Say who may read or write a root; only administrators can.
+
+        Parameters
+        ----------
+        access
+            ``read`` or ``write``.
+        grantees
+            ``public``, ``users``, ``group:NAME``, ``user:EMAIL``; none of them: nobody. None: the default.
+
+        Returns
+        -------
+        dict
+            The rights of the root.
+        """
+        return self._run(administration.set_rights(root, access, grantees))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,26 @@ class Root:
         The client through which the root is read.
     name
         Name of the root.
+
+    Programs written before there were clients call ``Root(name, urlbase, user_auth)``, or ``Root(name, host)``; that
+    works as well, and follows the root.
     """
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(
+        self,
+        client: Client | str | None = None,
+        name: str | None = None,
+        user_auth: Mapping[str, str] | None = None,
+        *,
+        urlbase: str | None = None,
+        host: str | None = None,
+    ) -> None:
+        if client is None or isinstance(client, str):
+            from .compat._objects import client_of_root
+
+            address = urlbase or host or (None if client is None else name)
+            name = client or name or ""
+            client = client_of_root(name, address, user_auth)
         self.client = client
         self.name = str(name)
 
@@ -43,6 +60,16 @@ class Root:
     def cookie(self) -> str | None:
         """Session cookie of the client."""
         return self.client.cookie
+
+    @property
+    def auth_cookie(self) -> str | None:
+        """Older name of `cookie`."""
+        return self.cookie
+
+    @property
+    def node_list(self) -> list[str]:
+        """Older name of `file_list`."""
+        return self.file_list
 
     @property
     def file_list(self) -> list[str]:
@@ -109,13 +136,31 @@ class File(Facts):
     path
         Its path inside the root.
 
+    Programs written before there were clients call ``File(path, root, urlbase, auth_cookie)``, with the name of the
+    root, or ``File(path, root, host)``; that works as well.
+
     Raises
     ------
     caterva2.errors.NotFound
         If there is no such file; also a `httpx.HTTPStatusError`.
     """
 
-    def __init__(self, root: Root, path: PathLike) -> None:
+    def __init__(
+        self,
+        root: Root | PathLike | None = None,
+        path: Any = None,
+        urlbase: str | None = None,
+        auth_cookie: str | None = None,
+        *,
+        name: PathLike | None = None,
+        host: str | None = None,
+    ) -> None:
+        if not isinstance(root, Root):
+            from .compat._objects import root_of_file
+
+            inner = root if name is None else name
+            holder = path if name is None else root
+            root, path = root_of_file(holder, urlbase or host, auth_cookie), inner
         self._place(root, path)
         _ = self.meta
 
@@ -151,6 +196,11 @@ class File(Facts):
         """Session cookie of the client."""
         return self.client.cookie
 
+    @property
+    def auth_cookie(self) -> str | None:
+        """Older name of `cookie`."""
+        return self.cookie
+
     def get_download_url(self) -> str:
         """Return the URL of the whole file, as a Blosc2 frame."""
         return self.client.get_download_url(self.path)
@@ -178,8 +228,11 @@ class File(Facts):
         self.freshness = found.freshness
         return found.value
 
-    def fetch(self, slice_: Any = None) -> Any:
-        """Return the content, or a part of it, as an array or bytes."""
+    def fetch(self, slice_: Any = None, prefer_schunk: bool = True) -> Any:
+        """Return the content, or a part of it, as an array or bytes.
+
+        `prefer_schunk` changed how release 0.1 of the original transferred data; here it has no effect.
+        """
         return self.slice(slice_, as_blosc2=False)
 
     def download(self, localpath: str | Path | None = None, *, progress: Progress | bool | None = None) -> Path:

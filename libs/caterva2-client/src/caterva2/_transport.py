@@ -153,6 +153,11 @@ class Session:
         response = yield Call("POST", "/auth/jwt/login", form=form, repeatable=True)
         self.cookie = first_cookie(response)
 
+    def forget(self) -> None:
+        """Become anonymous."""
+        self.auth = None
+        self.cookie = None
+
     def may_log_in_again(self, call: Call, response: httpx.Response) -> bool:
         """Tell whether a refused request is worth a new session: the old one may have expired."""
         return (

@@ -42,8 +42,8 @@ _DELTA = 3
 
 _MEMCPYED = 0x02
 _EXTENDED = 0x05
-_LAZY = 0x08
 _DICTIONARY = 0x01
+_SPECIAL = 0x70
 
 Bytes = bytes | bytearray | memoryview
 Array = np.ndarray[Any, Any]
@@ -126,7 +126,8 @@ def check_header(chunk: Bytes, *, nbytes: int | None = None, max_nbytes: int = M
         raise UnsafeContent(f"a chunk holds {header.nbytes} bytes of data instead of {nbytes}")
     if not 0 <= header.nbytes <= max_nbytes:
         raise UnsafeContent(f"a chunk says that it holds {header.nbytes} bytes of data (at most {max_nbytes})")
-    if header.flags & _EXTENDED != _EXTENDED or header.flags & _LAZY:
+    # Other flags: chunks of files that are not read yet, of other byte order, with blocks of varying size.
+    if header.flags & _EXTENDED != _EXTENDED or header.flags2 & ~(_DICTIONARY | _SPECIAL) or chunk[30]:
         raise UnsafeContent("a chunk has a header of another kind than Blosc2's")
     if header.special:
         _check_special(header, len(chunk))

@@ -207,9 +207,11 @@ def _read_header(read_at: ReadAt, size: int) -> _Head:
         raise UnsafeContent(f"the frame says that it has {frame_size} bytes, but the file has {size}")
     if not HEADER_MIN <= header_size <= min(size, MAX_HEADER_BYTES):
         raise UnsafeContent("the header of the frame has an impossible size")
-    if first[24] != 0xA4 or first[25] & 0x0F > _VERSION_MAX or first[26] != 0:
-        raise UnsafeContent("the frame is of a version or kind that is not supported")
     nbytes, cbytes = (struct.unpack_from(">q", first, at)[0] for at in (30, 39))
+    version = first[25] & 0x0F
+    # Version 3 has chunks of varying size, as which newer versions of Blosc2 also see a frame without any.
+    if first[24] != 0xA4 or first[26] != 0 or (version > _VERSION_MAX and (nbytes or version != 3)):
+        raise UnsafeContent("the frame is of a version or kind that is not supported")
     typesize, blocksize, chunksize = (struct.unpack_from(">i", first, at)[0] for at in (48, 53, 58))
     if not 1 <= typesize <= MAX_CHUNK_BYTES:
         raise UnsafeContent("the elements of the frame have an impossible size")

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import orjson
 
-from caterva2.errors import Caterva2Error, DatasetNotFound, Unavailable, VersionChanged
+from caterva2.errors import Caterva2Error, DatasetNotFound, Unavailable, UnsafeContent, VersionChanged
 from caterva2.paths import ARRAY_SUFFIX, FRAME_SUFFIX, is_hdf5, listed, printable
 from caterva2.wire import Kind
 from caterva2_formats.base import Found, RootSource
@@ -40,7 +40,6 @@ CONFIRM_S = 5.0
 FEW_REMOVALS = 10
 """So many removals are believed at once, whatever share of the root they are."""
 FAILED_READ_S = 5.0
-UNREADABLE = "The publisher may not read this file"
 UNRECOGNIZED = "Unrecognized format"
 
 T = TypeVar("T")
@@ -124,8 +123,8 @@ class Indexer:
                 changed, missing = comparison.changed(), comparison.missing()
         except Unavailable as error:
             return Outcome(reconcile_in_s=error.retry_after_s or 1.0)
-        except OSError as error:
-            self._see(Sight(online=False, reason=f"the root cannot be read: {error.strerror}"))
+        except (UnsafeContent, OSError) as error:
+            self._see(Sight(online=False, reason=f"the root cannot be read: {_why(error)}"))
             return Outcome(reconcile_in_s=FAILED_READ_S)
         announce_each = len(changed) + len(missing) <= MANY_CHANGES
         done = 0
@@ -170,8 +169,8 @@ class Indexer:
             known = dict(entry for place in places for entry in self._catalog.below(listed(place)))
         except Unavailable as error:
             return Outcome(reconcile_in_s=error.retry_after_s or 1.0)
-        except OSError as error:
-            log.warning("A changed part of the root cannot be read (%s): it is looked at again", error.strerror)
+        except (UnsafeContent, OSError) as error:
+            log.warning("A changed part of the root cannot be read (%s): it is looked at again", _why(error))
             return Outcome(reconcile_in_s=FAILED_READ_S)
         wanted = sorted(here | known.keys() | set(paths))
         return self._take(wanted, announce_each=len(wanted) <= MANY_CHANGES)
@@ -208,7 +207,7 @@ class Indexer:
     def _find_or_none(self, path: str) -> Found | None:
         try:
             return None if is_temporary(path) else self._root.find(path)
-        except (Unavailable, OSError):
+        except (Unavailable, UnsafeContent, OSError):
             return None
 
     # --- one batch --------------------------------------------------------------------
@@ -234,7 +233,7 @@ class Indexer:
         except Unavailable as error:
             again[path] = error.retry_after_s or 1.0
             return
-        except OSError:
+        except (UnsafeContent, OSError):
             again[path] = FAILED_READ_S
             return
         entry = self._catalog.get(path)
@@ -260,26 +259,20 @@ class Indexer:
                 if source.etag != found.etag:
                     return LOOK_AGAIN_S
                 return Changed(found, dev, source.layout.kind, source.layout.nbytes, orjson.dumps(source.info))
-        except VersionChanged:
+        except (VersionChanged, DatasetNotFound):
             return LOOK_AGAIN_S
-        except DatasetNotFound:
-            # Gone since it was found, or there and not to be opened.
-            again = self._find_or_none(found.path)
-            return LOOK_AGAIN_S if again != found else _unreadable(found, dev, UNREADABLE)
         except Unavailable as error:
             return error.retry_after_s or 1.0
-        except PermissionError:
-            return _unreadable(found, dev, UNREADABLE)
         except OSError as error:
-            log.warning("%s cannot be read (%s)", printable(found.path), error.strerror)
+            log.warning("%s cannot be read (%s)", printable(found.path), _why(error))
             return FAILED_READ_S
         except Caterva2Error as error:
             log.warning("%s is listed as unrecognized: %s", printable(found.path), error)
-            return _unreadable(found, dev, UNRECOGNIZED)
+            return _unrecognized(found, dev)
         except Exception:
             # Whatever a file makes the decoders do, the other files go on being served.
             log.exception("%s is listed as unrecognized", printable(found.path))
-            return _unreadable(found, dev, UNRECOGNIZED)
+            return _unrecognized(found, dev)
 
     # --- removals -------------------------------------------------------------------
     def _remove(self, missing: Sequence[tuple[str, int]], *, announce_each: bool) -> tuple[int, float | None]:
@@ -304,7 +297,7 @@ class Indexer:
     def _is_gone(self, path: str) -> bool:
         try:
             return self._root.find(path) is None
-        except (Unavailable, OSError):
+        except (Unavailable, UnsafeContent, OSError):
             return False
 
     def _on_seen_devices(self, missing: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -384,9 +377,13 @@ def _tell(news: Iterable[Change]) -> None:
             log.info("UPDATE %s", change.found.path)
 
 
-def _unreadable(found: Found, dev: int, error: str) -> Changed:
+def _why(error: OSError | UnsafeContent) -> str:
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else error.detail
+
+
+def _unrecognized(found: Found, dev: int) -> Changed:
     mtime = datetime.fromtimestamp(found.stamp.mtime_ns / 1e9, UTC).isoformat(timespec="microseconds")
-    info = orjson.dumps({"mtime": mtime.replace("+00:00", "Z"), "error": error})
+    info = orjson.dumps({"mtime": mtime.replace("+00:00", "Z"), "error": UNRECOGNIZED})
     return Changed(found, dev, _kind(found.path), found.stamp.size, info)
 
 

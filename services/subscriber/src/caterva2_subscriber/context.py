@@ -56,10 +56,11 @@ class Context:
         settings.statedir.mkdir(parents=True, exist_ok=True)
         threads = Threads(settings.nthreads)
         stack.callback(threads.close)
-        catalog = await threads.run(Catalog, settings.statedir / "catalog.sqlite")
+        store = await _open_store(settings, stack, threads, metrics)
+        # Beside the cache: each replica of a site keeps its own copy of what can be fetched again.
+        catalog = await threads.run(Catalog, settings.cache_directory / "catalog.sqlite")
         stack.callback(catalog.close)
         people = await open_people(settings, stack, health, partial(_declared_access, catalog))
-        store = await _open_store(settings, stack, threads, metrics)
         upstream = Upstream(settings.upstream)
         stack.push_async_callback(upstream.close)
         economy = Economy(metrics)

@@ -7,17 +7,31 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 
 from .. import errors
 from .._address import check_urlbase
 from .._client import Client
-from . import catalog, changes, data, users
+from . import _tokens, access, catalog, changes, completion, data, doctor, session, users, watch
 from ._commands import CommandError
 from ._settings import SettingsError, find_connection
 
-COMMANDS = (*catalog.COMMANDS, *data.COMMANDS, *changes.COMMANDS, *users.COMMANDS)
+LATER = "cat2-client"
+"""Name of this program in later releases of the original, where some commands print something else."""
+
+COMMANDS = (
+    *catalog.COMMANDS,
+    *data.COMMANDS,
+    *changes.COMMANDS,
+    *watch.COMMANDS,
+    *doctor.COMMANDS,
+    *session.COMMANDS,
+    *users.COMMANDS,
+    *access.COMMANDS,
+    *completion.COMMANDS,
+)
 
 
 def _urlbase(text: str) -> str:
@@ -39,6 +53,7 @@ def make_parser(prog: str = "cat2cli") -> argparse.ArgumentParser:
     parser.add_argument("--username", metavar="NAME", help="user name (or CATERVA2_USERNAME)")
     parser.add_argument("--password", metavar="WORD", help="password (better in CATERVA2_PASSWORD)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(later=prog == LATER)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_to(commands)
@@ -47,7 +62,9 @@ def make_parser(prog: str = "cat2cli") -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "cat2cli") -> int:
     """Run the command line. Returns the exit code: 0, 1 for an error of the command, 2 for one of its use."""
-    args = make_parser(prog).parse_args(argv)
+    parser = make_parser(prog)
+    completion.complete(parser)
+    args = parser.parse_args(argv)
     try:
         _configure_logging(args.loglevel)
         connection = find_connection(
@@ -57,6 +74,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "cat2cli") -> int:
             username=args.username,
             password=args.password,
         )
+        if not connection.has_credentials:
+            connection = replace(connection, token=(_tokens.find(connection.urlbase) or {}).get("token"))
         with Client(connection.urlbase, connection.auth) as client:
             args.command.run(client, args)
             sys.stdout.flush()
@@ -70,6 +89,11 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "cat2cli") -> int:
         print(f"Error: {explain(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def later_main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line under the name, and with the outputs, that it has in later releases of the original."""
+    return main(argv, prog=LATER)
 
 
 def explain(error: Exception) -> str:

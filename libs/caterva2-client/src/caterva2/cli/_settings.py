@@ -29,6 +29,11 @@ class Connection:
     token: str | None = field(default=None, repr=False)
 
     @property
+    def has_credentials(self) -> bool:
+        """Whether the client will not be anonymous."""
+        return bool(self.token or (self.username and self.password))
+
+    @property
     def auth(self) -> Auth:
         """What a `Client` takes."""
         if self.token and not (self.username and self.password):

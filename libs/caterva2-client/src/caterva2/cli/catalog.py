@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import webbrowser
+from collections.abc import Iterator
+from typing import Any
 
+from .._address import quote_path, remote_path
 from .._client import Client
-from ._commands import DATASET, Command, argument
-from ._output import print_json, print_pretty
+from ._commands import DATASET, Command, CommandError, argument
+from ._output import human_size, print_json, print_pretty
 
 
 def roots(client: Client, args: argparse.Namespace) -> None:
@@ -17,7 +21,7 @@ def roots(client: Client, args: argparse.Namespace) -> None:
         print_json(found)
         return
     for name, root in found.items():
-        print(f"{name} (subscribed)" if root.get("subscribed") else name)
+        print(f"{name} (subscribed)" if root.get("subscribed") and not args.later else name)
 
 
 def subscribe(client: Client, args: argparse.Namespace) -> None:
@@ -39,8 +43,60 @@ def list_paths(client: Client, args: argparse.Namespace) -> None:
         print(path)
 
 
+def tree(client: Client, args: argparse.Namespace) -> None:
+    """Print what is below a root or directory as a tree."""
+    found = client.get_list(args.root)
+    if args.json:
+        print_json(found)
+        return
+    print(args.root)
+    for line in draw_tree(found):
+        print(line)
+
+
+def draw_tree(paths: list[str]) -> Iterator[str]:
+    """Yield the lines of a tree of paths."""
+    below: dict[str, list[str]] = {}
+    for path in paths:
+        first, _, rest = path.partition("/")
+        below.setdefault(first, []).extend([rest] if rest else [])
+    for number, (name, inner) in enumerate(sorted(below.items()), start=1):
+        last = number == len(below)
+        yield f"{'└── ' if last else '├── '}{name}"
+        for line in draw_tree(inner):
+            yield f"{'    ' if last else '│   '}{line}"
+
+
+def handle(client: Client, args: argparse.Namespace) -> None:
+    """Print the address at which a browser shows a dataset."""
+    found = _handle(client, args.dataset)
+    if args.json:
+        print_json(found)
+    else:
+        print(found)
+
+
+def browse(client: Client, args: argparse.Namespace) -> None:
+    """Open a dataset in a browser."""
+    found = f"{_handle(client, args.dataset)}?fullscreen=1"
+    if not webbrowser.open(found):
+        raise CommandError(f"there is no browser here; the address is {found}")
+    if args.json:
+        print_json(found)
+    else:
+        print(found)
+
+
+def _handle(client: Client, path: str) -> str:
+    return f"{client.urlbase}/roots/{quote_path(remote_path(path))}"
+
+
 def info(client: Client, args: argparse.Namespace) -> None:
     """Print what is known of a dataset."""
+    if args.later and not args.json:
+        for line in describe(client.get_info(args.dataset)):
+            print(line)
+        return
     # Programs read standard output as JSON, so that the sentence for people goes elsewhere for them.
     print(f"Getting info for {args.dataset}", file=sys.stderr if args.json else sys.stdout)
     found = client.get_info(args.dataset)
@@ -50,9 +106,34 @@ def info(client: Client, args: argparse.Namespace) -> None:
         print_pretty(found)
 
 
+def describe(info: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines in which later releases of the original show an info."""
+    import blosc2
+
+    schunk = info.get("schunk", info)
+    facts: dict[str, Any] = {name: info[name] for name in ("shape", "chunks", "blocks", "dtype") if name in info}
+    if "shape" not in info:
+        facts = {name: schunk[name] for name in ("nchunks", "chunksize", "blocksize", "typesize") if name in schunk}
+    facts |= {name: human_size(schunk[name]) for name in ("nbytes", "cbytes", "size") if name in schunk}
+    if "cratio" in schunk:
+        facts["ratio"] = f"{schunk['cratio']:.2f}x"
+    facts |= {name: info[name] for name in ("expression", "operands", "mtime", "error") if info.get(name) is not None}
+    for name, value in facts.items():
+        yield f"{name:<6}: {tuple(value) if isinstance(value, list) else value}"
+    cparams = schunk.get("cparams")
+    if cparams:
+        filters = [blosc2.Filter(number).name for number in cparams.get("filters", ()) if number]
+        yield "cparams:"
+        yield f"  codec  : {blosc2.Codec(cparams['codec']).name} ({cparams['codec']})"
+        yield f"  clevel : {cparams['clevel']}"
+        yield f"  filters: [{', '.join(filters)}]"
+
+
 def url(client: Client, args: argparse.Namespace) -> None:
     """Print the URL of a dataset."""
     found = client.get_download_url(args.dataset)
+    if args.later:
+        found = found.replace("/api/fetch/", "/api/download/", 1)
     if args.json:
         print_json(found)
     else:
@@ -69,6 +150,15 @@ COMMANDS = (
         (argument("root", help="a root, or a path below it"),),
         aliases=("ls",),
     ),
+    Command(
+        "tree",
+        tree,
+        "Show the datasets and files of a root or directory as a tree",
+        (argument("root", help="a root, or a path below it"),),
+        aliases=("tr",),
+    ),
     Command("info", info, "Show what is known of a dataset", (DATASET,)),
     Command("url", url, "Print the URL of a dataset", (DATASET,)),
+    Command("handle", handle, "Print the address at which a browser shows a dataset", (DATASET,)),
+    Command("browse", browse, "Open a dataset in a browser", (DATASET,)),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pydoc
 import re
 from typing import Any
 
@@ -33,6 +34,8 @@ def show(client: Client, args: argparse.Namespace) -> None:
     value = read_part(client, path, index)
     if args.json:
         print_json(value)
+    elif args.later and not isinstance(value, bytes):
+        _print_whole(value)
     elif isinstance(value, bytes):
         try:
             print(value.decode())
@@ -40,6 +43,20 @@ def show(client: Client, args: argparse.Namespace) -> None:
             print("Binary data")
     else:
         print(value)
+
+
+def _print_whole(value: Any) -> None:
+    """Print all of an array, through a pager where it is longer than the terminal."""
+    import sys
+
+    import numpy as np
+
+    with np.printoptions(threshold=sys.maxsize, linewidth=80):
+        text = str(value)
+    if sys.stdout.isatty():
+        pydoc.pager(text)
+    else:
+        print(text)
 
 
 def download(client: Client, args: argparse.Namespace) -> None:
@@ -56,7 +73,10 @@ COMMANDS = (
         "show",
         show,
         "Print a dataset, or a part of it",
-        (argument("dataset", help="ROOT/sub/name, or a part of it: 'ROOT/sub/name[0:10, 3]', '[field]', '[a < 5]'"),),
+        (
+            argument("dataset", help="ROOT/sub/name, or a part of it: 'ROOT/sub/name[0:10, 3]', '[field]', '[a < 5]'"),
+            argument("--nocolor", action="store_true", help="accepted for older scripts: there are no colours"),
+        ),
     ),
     Command(
         "download",
