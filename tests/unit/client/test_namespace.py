@@ -26,3 +26,9 @@ def test_the_contract_modules_load_neither_blosc2_nor_httpx():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == ""
+
+
+def test_the_command_line_starts_without_loading_blosc2():
+    code = "import sys, caterva2.cli\nprint(*sorted({'blosc2', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == ""

@@ -6,7 +6,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 from ._address import PathLike
-from ._arrays import DType, parse_dtype
+from ._dtypes import DType, parse_dtype
 from ._freshness import Freshness
 
 

@@ -7,13 +7,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import httpx
 
-from .. import errors
 from .._client import Client
 from ._commands import Command, CommandError
 from ._output import human_size, print_json
@@ -148,20 +148,20 @@ def _roots(client: Client) -> Iterator[Finding]:
 def _speed(client: Client, roots: list[str]) -> Finding | None:
     """Read part of a large dataset, twice: the second time it comes from the cache."""
     for root in roots:
-        for name in client.get_list(root)[:200]:
-            path = f"{root}/{name}"
-            try:
-                info = client.get_info(path)
-                schunk = info.get("schunk", info)
-                if schunk.get("nbytes", 0) < SAMPLE_BYTES or not schunk.get("nchunks"):
-                    continue
-                client.get_chunk(path, 0)
-                took_s, chunk = _timed(lambda path=path: client.get_chunk(path, 0))  # type: ignore[misc]
-            except (httpx.HTTPError, errors.Caterva2Error, TimeoutError, ValueError):
-                continue
-            rate = f"{human_size(len(chunk) / took_s)}/s"
-            return Finding("link", True, f"{human_size(len(chunk))} of {path} in {took_s * 1000:.0f} ms ({rate})")
+        with suppress(httpx.HTTPError, TimeoutError, ValueError):
+            for name in client.get_list(root)[:200]:
+                path = f"{root}/{name}"
+                schunk = client.get_info(path).get("schunk", {})
+                if schunk.get("nbytes", 0) >= SAMPLE_BYTES and schunk.get("nchunks"):
+                    return _measured(client, path)
     return None
+
+
+def _measured(client: Client, path: str) -> Finding:
+    client.get_chunk(path, 0)
+    took_s, chunk = _timed(lambda: client.get_chunk(path, 0))
+    rate = f"{human_size(len(chunk) / took_s)}/s"
+    return Finding("link", True, f"{human_size(len(chunk))} of {path} in {took_s * 1000:.0f} ms ({rate})")
 
 
 COMMANDS = (Command("doctor", doctor, "Check every part and say what is wrong, and what to do"),)
