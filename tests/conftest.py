@@ -8,9 +8,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from demo.make_hdf5_example import make_hdf5_example
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
+from tests.support.samples import make_samples
+from tests.support.site import Site
+
+ROOT_EXAMPLE = Path(__file__).parents[1] / "root-example"
 
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60, print_blob=True)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=5000, print_blob=True)
@@ -46,3 +51,21 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     name = postgres.create()
     yield postgres.url(name)
     postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running site for tests that leave its services and published roots as they are.
+
+    It has people, an administrator (`Site.client(user=True)`), and the roots ``foo``, ``hdf5root`` and ``samples``.
+    """
+    directory = tmp_path_factory.mktemp("site")
+    hdf5 = directory / "hdf5root.h5"
+    make_hdf5_example(hdf5)
+    with Site(directory, login=True) as site:
+        site.start(foo=ROOT_EXAMPLE, hdf5root=hdf5, samples=make_samples(directory / "samples"))
+        site.add_user(superuser=True)
+        with site.client() as client:
+            for root in ("foo", "hdf5root", "samples"):
+                client.subscribe(root)
+        yield site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
@@ -95,14 +96,9 @@ class Facts(RemotePath):
     def nbytes(self) -> int:
         """Uncompressed size in bytes."""
         meta = self.meta
-        for source in (meta.get("schunk", {}), meta):
-            for key in ("nbytes", "size"):
-                if isinstance(source.get(key), int):
-                    return int(source[key])
-        size = int(self._dtype().itemsize)
-        for length in meta.get("shape", ()):
-            size *= length
-        return size
+        if "shape" in meta:
+            return prod(meta["shape"], start=int(self._dtype().itemsize))
+        return int(meta.get("nbytes", meta.get("size", 0)))
 
     @property
     def cbytes(self) -> int:
@@ -171,10 +167,7 @@ class ArrayFacts(Facts):
     @property
     def size(self) -> int:
         """Number of elements."""
-        size = 1
-        for length in self.shape:
-            size *= length
-        return size
+        return prod(self.shape)
 
     @property
     def is_array(self) -> bool:
