@@ -23,6 +23,8 @@ from .people import open_people
 from .published import PublishedRoots
 from .rights import Rights
 from .settings import SubscriberSettings
+from .spaces.opening import open_spaces
+from .spaces.store import Spaces
 from .tracking import Tracking
 from .upstream import Upstream
 
@@ -43,6 +45,7 @@ class Context:
     tracking: Tracking
     published: PublishedRoots
     library: Library
+    spaces: Spaces
 
     def published_roots(self) -> list[str]:
         """Return the names of the published roots that are known here."""
@@ -72,6 +75,8 @@ class Context:
         published = PublishedRoots(
             catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads
         )
+        library = Library(people.rights, published)
+        spaces = await open_spaces(settings, stack, people, library=library, threads=threads)
         return cls(
             settings=settings,
             health=health,
@@ -84,7 +89,8 @@ class Context:
             economy=economy,
             tracking=tracking,
             published=published,
-            library=Library(people.rights, published),
+            library=library,
+            spaces=spaces,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from . import auth, cache, catalogue, chunks, fetch, rights, roots, users
+from . import auth, cache, catalogue, chunks, fetch, rights, roots, spaces, users
 
 ROUTERS: tuple[APIRouter, ...] = (
     roots.router,
@@ -13,6 +13,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     chunks.router,
     cache.router,
     auth.router,
+    spaces.router,
     users.router,
     rights.router,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -38,6 +37,8 @@ class UserChange(BaseModel):
 
     is_active: bool | None = None
     is_superuser: bool | None = None
+    quota: Annotated[int, Field(ge=0)] | None = None
+    """Bytes that the user's ``@personal`` may take; null for no limit of its own."""
 
 
 class GroupBody(BaseModel):
@@ -119,8 +120,7 @@ async def delete_user(
 
 async def _remove_user(context: ContextDep, principal: Principal, caller: CallerDep, username: str) -> None:
     account = await context.accounts.remove_user(username, actor=principal.name, caller=caller)
-    files = context.settings.statedir / "personal" / str(account.id)
-    await context.threads.run(shutil.rmtree, files, ignore_errors=True)
+    await context.spaces.remove_personal(account.id)
 
 
 @router.get("/api/listusers/")
@@ -138,14 +138,25 @@ async def list_users(accounts: AccountsDep, principal: RequiredPrincipal, userna
 # --- users ---------------------------------------------------------------------
 @router.patch("/api/users/{username}")
 async def change_user(
-    accounts: AccountsDep, principal: Administrator, caller: CallerDep, username: str, body: UserChange
+    context: ContextDep,
+    accounts: AccountsDep,
+    principal: Administrator,
+    caller: CallerDep,
+    username: str,
+    body: UserChange,
 ) -> User:
-    """Enable, disable, promote or demote a user (administrators)."""
-    if username.strip().lower() == principal.email:
-        raise PermissionDenied("Administrators cannot change their own account here")
-    account = await accounts.change_user(
-        username, active=body.is_active, superuser=body.is_superuser, actor=principal.name, caller=caller
-    )
+    """Enable, disable, promote or demote a user, or set the user's quota (administrators)."""
+    account = await accounts.find_user(username)
+    if body.is_active is not None or body.is_superuser is not None:
+        if account.id == principal.user_id:
+            raise PermissionDenied("Administrators cannot disable or demote themselves")
+        account = await accounts.change_user(
+            username, active=body.is_active, superuser=body.is_superuser, actor=principal.name, caller=caller
+        )
+    if "quota" in body.model_fields_set:
+        await context.spaces.set_user_quota(account.id, body.quota)
+        detail = f"quota={body.quota}"
+        await accounts.audit.record("change user", principal.name, caller, target=account.email, detail=detail)
     return shown(account)
 
 

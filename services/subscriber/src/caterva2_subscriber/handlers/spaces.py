@@ -1,0 +1,124 @@
+"""Writing to ``@public``, ``@shared`` and ``@personal`` (reference API 2.8)."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from caterva2.errors import BadRequest
+
+from ..auth.caller import Caller, CallerDep
+from ..auth.principal import Principal, RequiredPrincipal
+from ..context import Context, ContextDep
+from ..spaces.multipart import FIELD, UploadedFile
+from ..spaces.store import empty_notebook
+
+router = APIRouter(tags=["spaces"])
+
+_MULTIPART: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+
+
+class Transfer(BaseModel):
+    """Where something is, and where it shall be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    src: str = Field(examples=["@personal/ds.b2nd"])
+    dst: str = Field(examples=["@shared/dir/ds.b2nd"])
+
+
+class UsageShown(BaseModel):
+    """Bytes used and allowed; null for no limit."""
+
+    used: int
+    limit: int | None
+
+
+class Usages(BaseModel):
+    """What the site and the user use."""
+
+    site: UsageShown
+    user: UsageShown
+
+
+async def _uploaded(request: Request) -> UploadedFile:
+    upload = UploadedFile(request.headers.get("content-type", ""), request.stream())
+    if not await upload.start():
+        problem = {"type": "missing", "loc": ["body", FIELD], "msg": "Field required", "input": None}
+        raise HTTPException(422, [problem])
+    return upload
+
+
+async def _note(context: Context, action: str, principal: Principal, caller: Caller, target: str) -> None:
+    await context.accounts.audit.record(action, principal.name, caller, target=target)
+
+
+@router.post("/api/upload/{path:path}", openapi_extra=_MULTIPART)
+async def upload(
+    context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, request: Request, path: str
+) -> str:
+    """Store a file, in place of what is there; return its path."""
+    file = await _uploaded(request)
+    stored = await context.spaces.upload(principal, path, file.filename, file)
+    await _note(context, "upload", principal, caller, stored)
+    return stored
+
+
+@router.post("/api/remove/{path:path}")
+async def remove(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, path: str) -> str:
+    """Remove a file, or a directory with all that is in it; return the path."""
+    removed = await context.spaces.remove(principal, path)
+    await _note(context, "remove", principal, caller, path)
+    return removed
+
+
+@router.post("/api/move/")
+async def move(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, body: Transfer) -> str:
+    """Move a file or directory; return its new path."""
+    moved = await context.spaces.move(principal, body.src, body.dst)
+    await _note(context, "move", principal, caller, f"{body.src} -> {moved}")
+    return moved
+
+
+@router.post("/api/copy/")
+async def copy(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, body: Transfer) -> str:
+    """Copy a file or directory of any root; return its new path."""
+    copied = await context.spaces.copy(principal, body.src, body.dst)
+    await _note(context, "copy", principal, caller, f"{body.src} -> {copied}")
+    return copied
+
+
+@router.post("/api/addnotebook/{path:path}")
+async def add_notebook(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, path: str) -> str:
+    """Make an empty notebook; return its path."""
+    if PurePosixPath(path).suffix != ".ipynb":
+        raise BadRequest("Notebooks must end with the .ipynb extension")
+    added = await context.spaces.write_plain(principal, path, empty_notebook(), exist_ok=False)
+    await _note(context, "upload", principal, caller, added)
+    return added
+
+
+@router.get("/api/usage")
+async def usage(context: ContextDep, principal: RequiredPrincipal) -> Usages:
+    """Bytes on disk of the site's spaces and of the user's own."""
+    site, user = await context.spaces.usage(principal)
+    return Usages(
+        site=UsageShown(used=site.used_bytes, limit=site.limit_bytes),
+        user=UsageShown(used=user.used_bytes, limit=user.limit_bytes),
+    )

@@ -1,0 +1,1 @@
+"""What people keep at this subscriber: ``@public``, ``@shared`` and ``@personal``."""

@@ -1,0 +1,63 @@
+"""Opens the special roots."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from caterva2.errors import Unavailable
+from caterva2.paths import PERSONAL, PUBLIC, SHARED
+from caterva2_service.log import get_logger
+from caterva2_service.threads import Threads
+
+from ..db import Quotas
+from ..library import Library
+from ..people import People
+from ..settings import SubscriberSettings
+from .provider import SpaceProvider
+from .store import Spaces
+
+RETRY_S = 10.0
+
+_log = get_logger(__name__)
+
+
+async def open_spaces(
+    settings: SubscriberSettings, stack: AsyncExitStack, people: People, *, library: Library, threads: Threads
+) -> Spaces:
+    """Let `library` know the special roots, and return what changes them; `stack` closes it again."""
+    provider = SpaceProvider(settings.statedir, threads, library)
+    stack.callback(provider.close)
+    library.register(PUBLIC, provider)
+    if settings.login:
+        library.register(SHARED, provider)
+        library.register(PERSONAL, provider)
+    spaces = Spaces(
+        settings.statedir,
+        provider=provider,
+        library=library,
+        rights=people.rights,
+        quotas=Quotas(people.database),
+        quota=settings.quota,
+        threads=threads,
+    )
+    stack.callback(spaces.close)
+    counting = asyncio.create_task(_count(spaces), name="count spaces")
+    stack.push_async_callback(_cancel, counting)
+    return spaces
+
+
+async def _count(spaces: Spaces) -> None:
+    while True:
+        try:
+            return await spaces.count()
+        except Unavailable:
+            await asyncio.sleep(RETRY_S)
+        except OSError as error:
+            _log.error("the spaces could not be measured", reason=error.strerror)
+            await asyncio.sleep(RETRY_S)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,197 @@
+"""The special roots as the library sees them: paths of a space to resources."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from caterva2.errors import DatasetNotFound, UnsafeContent, VersionChanged
+from caterva2.paths import ARRAY_SUFFIX, COMPRESSED_SUFFIX, PERSONAL, is_array, is_hdf5
+from caterva2_formats.base import DatasetSource, Found
+from caterva2_formats.directory import DirectoryRoot, kind_of, listed_name
+from caterva2_formats.hdf5 import Handles, open_member
+from caterva2_formats.opening import OpenFile, open_beneath
+from caterva2_service.threads import Threads
+
+from ..auth.principal import Principal, require_user
+from ..library import Library, Resource
+from . import records
+from .resource import MemberSource, SpaceResource, UnreadableResource
+
+ATTEMPTS = 3
+"""How often a file that changes while it is opened is tried again."""
+
+
+class Evaluator(Protocol):
+    """What makes a resource of an expression."""
+
+    async def resource(
+        self, principal: Principal, path: str, record: records.ExpressionRecord, *, etag: str, mtime: float
+    ) -> Resource:
+        """Return the expression at `path` as a resource."""
+        ...
+
+
+class SpaceProvider:
+    """Provider of ``@public``, ``@shared`` and ``@personal``; see `library.Provider`.
+
+    Files that somebody put into the directories by hand are served like those that were uploaded.
+
+    Parameters
+    ----------
+    statedir
+        State directory, which holds ``public``, ``shared`` and ``personal/USER-ID``.
+    """
+
+    def __init__(self, statedir: Path, threads: Threads, library: Library, evaluator: Evaluator | None = None) -> None:
+        self._statedir = statedir.resolve()
+        self._threads = threads
+        self._library = library
+        self._evaluator = evaluator
+        self._handles = Handles()
+
+    def directory(self, principal: Principal, root: str) -> Path:
+        """Return where the files of a special root are, for `principal`. Raises NotAuthenticated."""
+        if root == PERSONAL:
+            return self._statedir / "personal" / str(require_user(principal).user_id)
+        return self._statedir / root.removeprefix("@")
+
+    def close(self) -> None:
+        """Give back open HDF5 files."""
+        self._handles.close()
+
+    async def list(self, principal: Principal, root: str, rel: str) -> list[str]:
+        """Return the sorted listed paths below ``root/rel``."""
+        directory = DirectoryRoot(self.directory(principal, root))
+        return await self._threads.run(_list, directory, rel)
+
+    async def info(self, principal: Principal, root: str, rel: str) -> Mapping[str, Any]:
+        """Return what ``/api/info`` answers. Raises DatasetNotFound."""
+        return (await self.open(principal, root, rel)).info
+
+    async def open(self, principal: Principal, root: str, rel: str) -> Resource:
+        """Open the present version of ``root/rel``. Raises DatasetNotFound."""
+        directory = self.directory(principal, root)
+        opened = await self._threads.run(self._open, directory, root, rel)
+        if not isinstance(opened, _Described):
+            return opened
+        if isinstance(opened.record, records.ExpressionRecord):
+            if self._evaluator is None:
+                raise DatasetNotFound
+            return await self._evaluator.resource(
+                principal, opened.path, opened.record, etag=opened.found.etag, mtime=_mtime(opened.found)
+            )
+        return await self._member(principal, opened, opened.record)
+
+    async def _member(self, principal: Principal, described: _Described, record: records.MemberRecord) -> Resource:
+        # The file is looked up with the rights of the reader, wherever the description of its dataset was put.
+        file = await self._library.open(principal, record.file)
+        root, _, rel = record.file.partition("/")
+        directory = self.directory(principal, root)
+        source = await self._threads.run(self._open_member, directory, rel, record.member)
+        return SpaceResource(described.path, source, file.mtime or 0.0, self._threads)
+
+    # --- in a thread ---------------------------------------------------------------------
+    def _open(self, directory: Path, root: str, rel: str) -> SpaceResource | UnreadableResource | _Described:
+        files = DirectoryRoot(directory)
+        if not directory.is_dir():
+            raise DatasetNotFound
+        for _ in range(ATTEMPTS):
+            found = _find(files, rel)
+            if found is None:
+                return self._open_inside(directory, root, rel)
+            path = f"{root}/{found.path}"
+            try:
+                source = files.open(found.path)
+            except UnsafeContent as error:
+                record = _record(directory, found.path)
+                if record is not None:
+                    return _Described(path, found, record)
+                return UnreadableResource(path, kind_of(found.path), found.etag, _mtime(found), error.detail)
+            except VersionChanged:
+                continue
+            if source.etag == found.etag:
+                return SpaceResource(path, source, _mtime(found), self._threads)
+            source.close()
+        raise VersionChanged("the file changes all the time")
+
+    def _open_inside(self, directory: Path, root: str, rel: str) -> SpaceResource:
+        """Open ``x.h5/group/dataset``, without an unfold."""
+        segments = rel.split("/")
+        for n in range(1, len(segments)):
+            file, member = "/".join(segments[:n]), "/".join(segments[n:])
+            if not is_hdf5(file):
+                continue
+            found = DirectoryRoot(directory).find(file)
+            if found is None:
+                continue
+            try:
+                source = self._open_member(directory, file, member)
+            except DatasetNotFound:
+                if not is_array(member):
+                    raise
+                source = self._open_member(directory, file, member.removesuffix(ARRAY_SUFFIX))
+            return SpaceResource(f"{root}/{rel}", source, _mtime(found), self._threads)
+        raise DatasetNotFound
+
+    def _open_member(self, directory: Path, file: str, member: str) -> DatasetSource:
+        def opener() -> OpenFile:
+            return _open_file(directory, file)
+
+        return MemberSource(open_member(self._handles, str(directory / file), member, opener=opener), member)
+
+
+class _Described:
+    """A dataset that is described by a record."""
+
+    def __init__(self, path: str, found: Found, record: records.Record) -> None:
+        self.path = path
+        self.found = found
+        self.record = record
+
+
+def _find(files: DirectoryRoot, rel: str) -> Found | None:
+    # Clients of the original may name a plain file as it is stored: README.md.b2 is README.md.
+    found = files.find(rel)
+    if found is None and rel.endswith(COMPRESSED_SUFFIX) and listed_name(rel) != rel:
+        found = files.find(listed_name(rel))
+    return found
+
+
+def _list(files: DirectoryRoot, rel: str) -> list[str]:
+    if not files.available():
+        return []
+    if rel and (found := _find(files, rel)) is not None:
+        return [found.path.rpartition("/")[2]]
+    prefix = f"{rel}/" if rel else ""
+    return sorted(found.path.removeprefix(prefix) for found in files.below(rel or "."))
+
+
+def _record(directory: Path, rel: str) -> records.Record | None:
+    try:
+        opened = _open_file(directory, rel)
+    except DatasetNotFound:
+        return None
+    try:
+        return records.read(opened.fd)
+    except UnsafeContent:
+        return None
+    finally:
+        opened.close()
+
+
+def _open_file(directory: Path, rel: str) -> OpenFile:
+    try:
+        root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise DatasetNotFound from None
+    try:
+        return OpenFile(open_beneath(root, rel), str(directory / rel))
+    finally:
+        os.close(root)
+
+
+def _mtime(found: Found) -> float:
+    return found.stamp.mtime_ns / 1e9
