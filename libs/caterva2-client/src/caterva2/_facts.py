@@ -97,7 +97,7 @@ class Facts(RemotePath):
         """Uncompressed size in bytes."""
         meta = self.meta
         if "shape" in meta:
-            return prod(meta["shape"], start=int(self._dtype().itemsize))
+            return int(prod(meta["shape"], start=self._dtype().itemsize))
         return int(meta.get("nbytes", meta.get("size", 0)))
 
     @property
