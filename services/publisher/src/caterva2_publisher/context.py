@@ -147,6 +147,7 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
         for work in (watcher.run, outbox.run, lambda: presence.beat_for_ever(bus), presence.register_for_ever):
             await stack.enter_async_context(_in_background(work, health))
         await ready.wait()
+        presence.register_soon()
         yield Context(
             settings=settings,
             catalog=catalog,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
 
@@ -53,6 +54,7 @@ class Presence:
         self._client = settings.broker.http_client(timeout=TIMEOUT_S)
         self._problem = ""
         self._soon = asyncio.Event()
+        self._counted = asyncio.Event()
 
     async def close(self) -> None:
         """Give back the connections to the broker."""
@@ -73,9 +75,16 @@ class Presence:
     async def register_for_ever(self) -> None:
         """Register the root at the broker, and renew the registration, until cancelled."""
         while True:
+            self._counted.clear()
             problem = await self._register()
             self._tell(problem)
-            await asyncio.sleep((RETRY_S if problem else REGISTER_S) * random.uniform(0.8, 1.2))
+            with suppress(TimeoutError):
+                async with asyncio.timeout((RETRY_S if problem else REGISTER_S) * random.uniform(0.8, 1.2)):
+                    await self._counted.wait()
+
+    def register_soon(self) -> None:
+        """Renew the registration now: the size of the root became known. Call it from the event loop."""
+        self._counted.set()
 
     async def _register(self) -> str:
         totals = await self._threads.run(self._catalog.totals)
@@ -130,11 +139,9 @@ class Presence:
             except Unavailable:
                 await bus.wait_connected(HEARTBEAT_S)
                 wait_s = RETRY_S
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s * random.uniform(0.9, 1.0)):
                     await self._soon.wait()
-            except TimeoutError:
-                continue
 
 
 def _detail(response: httpx.Response) -> str:
