@@ -218,37 +218,47 @@ def walk(group: Any) -> Iterator[tuple[str, Any]]:
 
     Soft and external links are not followed.
     """
-    yield from _walk(group, "", {_address(group)})
+    yield from _walk(group, "", {address_of(group)})
 
 
 def _walk(group: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    h5py = _h5py()
     for name in sorted(group):
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        if not is_hard_link(group, name):
             continue
         try:
             member = group[name]
         except (KeyError, OSError, RuntimeError, ValueError) as error:
             logger.warning("%s cannot be read: %s", paths.printable(prefix + name), error)
             continue
-        address = _address(member)
+        address = address_of(member)
         if address in seen:
             continue
         if len(seen) >= MAX_MEMBERS:
             raise UnsafeContent(f"the HDF5 file holds more than {MAX_MEMBERS} objects")
         seen.add(address)
         yield prefix + name, member
-        if isinstance(member, h5py.Group):
+        if is_group(member):
             yield from _walk(member, f"{prefix}{name}/", seen)
 
 
-def _address(member: Any) -> int:
+def address_of(member: Any) -> int:
+    """Return what identifies an object in its file, whatever the links to it are called."""
     return int(_h5py().h5o.get_info(member.id).addr)
 
 
 def is_dataset(member: Any) -> bool:
     """Tell whether an h5py object is a dataset."""
     return isinstance(member, _h5py().Dataset)
+
+
+def is_group(member: Any) -> bool:
+    """Tell whether an h5py object is a group."""
+    return isinstance(member, _h5py().Group)
+
+
+def is_hard_link(group: Any, name: str) -> bool:
+    """Tell whether `name` is the object itself, not a reference to another place or file."""
+    return isinstance(group.get(name, getlink=True), _h5py().HardLink)
 
 
 def find_member(file: Any, member: str) -> Any:
