@@ -100,6 +100,11 @@ class DatasetSource(Protocol):
     info: dict[str, Any]
     """What ``/api/info`` answers (reference API section 2.4); ``urlpath`` is None."""
 
+    @property
+    def compresses(self) -> bool:
+        """Whether chunks are compressed when they are read, so that it pays to keep them."""
+        ...
+
     def chunk(self, nchunk: int) -> bytes:
         """Return compressed chunk `nchunk` as stored, counted row-major over the chunk grid.
 

@@ -281,6 +281,8 @@ class FrameSource(_Source):
         What it must hold.
     """
 
+    compresses = False
+
     def __init__(self, opened: OpenFile, kind: Kind) -> None:
         super().__init__(opened)
         self.frame = read_frame(opened.read_at, opened.stamp.size, kind=kind)
@@ -320,6 +322,8 @@ class FileSource(_Source):
     kind
         `Kind.FILE` or `Kind.HDF5`.
     """
+
+    compresses = True
 
     def __init__(self, opened: OpenFile, kind: Kind) -> None:
         super().__init__(opened)

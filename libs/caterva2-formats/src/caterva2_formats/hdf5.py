@@ -401,6 +401,11 @@ class HDF5Source:
             mtime=handle.opened.mtime,
         )
 
+    @property
+    def compresses(self) -> bool:
+        """Whether chunks are compressed when they are read. See `DatasetSource.compresses`."""
+        return not self._passed
+
     def chunk(self, nchunk: int) -> bytes:
         """Return compressed chunk `nchunk`. See `DatasetSource.chunk`.
 

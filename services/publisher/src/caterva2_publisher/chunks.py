@@ -12,6 +12,8 @@ from caterva2.wire import INDEX_SKELETON, ChunksRequest, encode_end, encode_erro
 from caterva2_formats.base import DatasetSource, RootSource
 from caterva2_formats.chunks import digest
 
+from .kept import KeptChunks
+
 PIECE_BYTES = 1024 * 1024
 """A stream is read in pieces of about this size, one ahead of the one that is sent."""
 MAX_RANGES = 65_536
@@ -28,8 +30,9 @@ class Sources:
     A source reads the version that it was opened at, or raises VersionChanged: keeping one never shows old data.
     """
 
-    def __init__(self, root: RootSource, *, max_idle: int = MAX_IDLE) -> None:
+    def __init__(self, root: RootSource, kept: KeptChunks, *, max_idle: int = MAX_IDLE) -> None:
         self._root = root
+        self._kept = kept
         self._max_idle = max_idle
         self._lock = threading.Lock()
         self._idle: OrderedDict[str, DatasetSource] = OrderedDict()
@@ -73,6 +76,12 @@ class Sources:
                     dropped.append(self._idle.popitem(last=False)[1])
         for each in dropped:
             each.close()
+
+    def chunk(self, path: str, source: DatasetSource, nchunk: int) -> bytes:
+        """Return compressed chunk `nchunk` of a source. Raises as `DatasetSource.chunk` does."""
+        if not source.compresses:
+            return source.chunk(nchunk)
+        return self._kept.get(path, source.etag, nchunk, lambda: source.chunk(nchunk))
 
     def forget(self, paths: Iterable[str]) -> None:
         """Close what is kept of paths that changed, so that the space of deleted files is given back."""
@@ -181,7 +190,7 @@ class ChunkStream:
             yield encode_frame_header(INDEX_SKELETON, len(data)), data
         for start, stop in self._request.ranges:
             for nchunk in range(start, stop):
-                data = source.chunk(nchunk)
+                data = self._sources.chunk(self._path, source, nchunk)
                 size += len(data)
                 if size > MAX_ANSWER_BYTES:
                     raise TooLarge(f"one answer holds at most {MAX_ANSWER_BYTES} bytes: ask for fewer chunks")

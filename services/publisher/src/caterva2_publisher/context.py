@@ -25,6 +25,7 @@ from caterva2_service.threads import Threads
 from .catalog import Catalog, Change, Removed
 from .chunks import Sources
 from .indexer import Indexer, Sight
+from .kept import KeptChunks
 from .manifest import Manifests
 from .outbox import Outbox
 from .presence import Presence
@@ -96,7 +97,8 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
         root = await threads.run(_open_root, source, catalog)
         stack.callback(root.close)
         tree = Tree(source)
-        sources = Sources(root)
+        kept = await threads.run(KeptChunks, settings.statedir / "chunks", disk_bytes=settings.chunk_cache)
+        sources = Sources(root, kept)
         stack.callback(sources.close)
 
         def on_news(news: list[Change]) -> None:

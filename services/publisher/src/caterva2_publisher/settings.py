@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, field_validator
 
 from caterva2.paths import SPECIAL_ROOTS, check_root
 from caterva2_service.address import ANY_HOST, Address
@@ -37,6 +37,9 @@ class PublisherSettings(ServiceSettings):
     poll: Annotated[float, Option("seconds between two walks of the whole root", cli=False)] = Field(
         default=60.0, ge=0.1, le=86400
     )
+    chunk_cache: Annotated[
+        ByteSize, Option("disk space for chunks that are compressed when read (HDF5, plain files)", cli=False)
+    ] = Field(default=ByteSize(2**30), ge=0)
     confirm_removals: Annotated[
         bool, Option("believe at the start that whatever is missing was removed, however much it is")
     ] = False

@@ -35,7 +35,7 @@ def _chunk(context: Context, path: str, nchunk: int) -> bytes:
     if context.catalog.get(path) is None:
         raise DatasetNotFound
     with context.sources.lend(path) as source:
-        chunk = source.chunk(nchunk)
+        chunk = context.sources.chunk(path, source, nchunk)
         context.count(source, 1, len(chunk))
         return chunk
 
