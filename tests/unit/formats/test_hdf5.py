@@ -14,7 +14,6 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from tests.unit.formats.arrays import same
 
 from caterva2.errors import DatasetNotFound, Unavailable, UnsafeContent, VersionChanged
 from caterva2_formats import hdf5
@@ -22,6 +21,7 @@ from caterva2_formats.attributes import vlmeta_of
 from caterva2_formats.chunks import check_chunk, decompress, read_header
 from caterva2_formats.hdf5 import Handles, HDF5Root, HDF5Source, open_member
 from tests.conformance.roots import read
+from tests.unit.formats.arrays import same
 
 Make = Callable[[h5py.File], object]
 

@@ -119,11 +119,10 @@ class KeptChunks:
             begun.write_bytes(digest(chunk) + chunk)
             begun.replace(file)
         except OSError as error:
-            begun.unlink(missing_ok=True)
+            with suppress(OSError):
+                begun.unlink(missing_ok=True)
             if not self._failed:
-                log.warning(
-                    "Chunks that were compressed cannot be kept on disk (%s): they are made again", error.strerror
-                )
+                log.warning("Compressed chunks cannot be kept on disk (%s): they are made again", error.strerror)
             self._failed = True
             return
         self._failed = False
