@@ -77,6 +77,9 @@ def test_u8_names_that_differ_by_case_alone_are_refused(
         contents(make(tmp_path / "x", {"a/README": b"1", "a/readme": b"2"}))
 
 
+KINDS = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.GNUTYPE_SPARSE]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_u8_what_is_no_regular_file_is_refused(tmp_path: Path, kind: bytes) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
