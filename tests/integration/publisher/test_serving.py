@@ -15,6 +15,7 @@ import zstandard
 
 from caterva2 import errors, wire
 from tests.integration.publisher.conftest import Publisher, blosc2, make_root, write_array
+from tests.support.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +190,32 @@ def test_a_change_that_nobody_announced_yet_is_seen_by_who_asks(publisher: Publi
     if info.status_code == 503:  # within a tick of the clock
         info = publisher.get("/api/info/a.b2nd")
     assert info.json()["shape"] == [7]
+
+
+def digests(publisher: Publisher, path: str, query: str = "", **headers: str) -> httpx.Response:
+    return publisher.get(f"/api/digests/{path}{query}", headers=headers)
+
+
+def test_digests_tell_which_chunks_an_edit_left_alone(publisher: Publisher, root: Path) -> None:
+    array = np.arange(20_000).reshape(20, 1000)
+    etags = []
+    for edit in range(2):
+        array[7] += edit
+        write_array(root.parent / "edit.b2nd", array, chunks=(1, 1000)).replace(root / "edit.b2nd")
+        wait_until(lambda: publisher.get("/api/info/edit.b2nd").status_code == 200, timeout_s=5, what="indexed")
+        answer = digests(publisher, "edit.b2nd")
+        etags.append((answer.headers["etag"], answer.json()["digests"]))
+    (before, old), (after, new) = etags
+    assert before != after
+    assert [number for number in range(20) if old[number] != new[number]] == [7]
+    frame = frames(post_chunks(publisher, "edit.b2nd", {"ranges": [[7, 8]]}))[0]
+    assert frame.digest.hex() == new[7]
+    assert digests(publisher, "edit.b2nd", **{"if-match": before}).status_code == 412
+
+
+def test_digests_of_some_chunks_cost_only_these(publisher: Publisher) -> None:
+    found = digests(publisher, "dir/b.b2nd", "?chunks=1:3,4:5").json()["digests"]
+    assert [digest is not None for digest in found] == [False, True, True, False, True]
+    assert digests(publisher, "dir/b.b2nd").json()["digests"][1] == found[1]
+    for query, status in (("?chunks=x", 400), ("?chunks=3:9", 404)):
+        assert digests(publisher, "dir/b.b2nd", query).status_code == status

@@ -278,6 +278,7 @@ class Catalog:
 
     def _record(self, db: sqlite3.Connection, change: Change, seq: int) -> bool:
         if isinstance(change, Removed):
+            db.execute("DELETE FROM digests WHERE path = ?", (change.path,))
             return db.execute("DELETE FROM entries WHERE path = ?", (change.path,)).rowcount > 0
         found = change.found
         known = db.execute("SELECT etag FROM entries WHERE path = ?", (found.path,)).fetchone()

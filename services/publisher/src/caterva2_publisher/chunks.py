@@ -139,7 +139,7 @@ class ChunkStream:
         self._usable = True
         self._abandoned = False
         try:
-            _check_ranges(request.ranges, self._source.layout.nchunks)
+            check_ranges(request.ranges, self._source.layout.nchunks)
         except BaseException:
             self.abandon()
             raise
@@ -210,7 +210,8 @@ class ChunkStream:
                 self._sources.give_back(self._path, source, usable=self._usable)
 
 
-def _check_ranges(ranges: Iterable[tuple[int, int]], nchunks: int) -> None:
+def check_ranges(ranges: Iterable[tuple[int, int]], nchunks: int) -> None:
+    """Check that half-open ranges lie within a dataset of `nchunks`. Raises ChunkNotFound."""
     for start, stop in ranges:
         if not 0 <= start <= stop <= nchunks:
             raise ChunkNotFound(f"chunks {start} to {stop} were asked for, there are {nchunks}")

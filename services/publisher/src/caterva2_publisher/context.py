@@ -24,6 +24,7 @@ from caterva2_service.threads import Threads
 
 from .catalog import Catalog, Change, Removed
 from .chunks import Sources
+from .digests import Digests
 from .indexer import Indexer, Sight
 from .kept import KeptChunks
 from .manifest import Manifests
@@ -53,6 +54,7 @@ class Context:
     sources: Sources
     indexer: Indexer
     manifests: Manifests
+    digests: Digests
     watcher: Watcher
     threads: Threads
     bus: Bus
@@ -157,6 +159,7 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
             sources=sources,
             indexer=indexer,
             manifests=Manifests(catalog),
+            digests=Digests(catalog, sources),
             watcher=watcher,
             threads=threads,
             bus=bus,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -17,6 +18,7 @@ from caterva2_service.threads import Threads
 
 from ..chunks import ChunkStream
 from ..context import Context, ContextDep
+from ..digests import parse_ranges
 from .conditions import wanted
 
 router = APIRouter(tags=["chunks"])
@@ -64,6 +66,26 @@ async def chunks(
             context.hint(path)
         raise
     return _Chunks(stream, first, context.threads)
+
+
+@router.get("/api/digests/{path:path}", summary="Digests of the chunks of one version")
+async def digests(
+    path: str,
+    context: ContextDep,
+    chunks: Annotated[str | None, Query(description="ranges of chunks, as 0:10,42:43; all without it")] = None,
+    if_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Answer with ``{"digests": [...]}``: XXH3-128 of each chunk in hexadecimal, null where it is not asked or known.
+
+    A reader of the version before keeps the chunks whose digests did not change.
+    """
+    path = check_path(path)
+    try:
+        etag, found = await context.threads.run(context.digests.of, path, wanted(if_match), parse_ranges(chunks))
+    except VersionChanged:
+        context.hint(path)
+        raise
+    return Response(orjson.dumps({"digests": found}), media_type="application/json", headers={"etag": f'"{etag}"'})
 
 
 def _open(context: Context, path: str, etag: str | None, request: ChunksRequest) -> ChunkStream:
