@@ -34,6 +34,7 @@ def sample_arrays() -> dict[str, np.ndarray[Any, Any]]:
         "dates.b2nd": np.arange("2020-01-01", "2020-04-01", dtype="datetime64[D]").astype("datetime64[s]"),
         "half.b2nd": np.linspace(0, 1, 64, dtype="f2").reshape(8, 8),
         "table.b2nd": table,
+        "large.b2nd": rng.normal(size=(400, 300)),
         "named/día 1%.b2nd": np.arange(5),
     }
 

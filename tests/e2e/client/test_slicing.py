@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import caterva2
-from caterva2 import errors
+from caterva2 import _chunked, errors
 from tests.support.samples import make_samples, sample_arrays
 from tests.support.site import Site
 
@@ -56,6 +56,36 @@ def test_basic_indexing(datasets, data):
     name = data.draw(st.sampled_from(list(ARRAYS)))
     key = data.draw(hnp.basic_indices(ARRAYS[name].shape, allow_newaxis=True, max_dims=8))
     same(datasets[name][key], np.asarray(ARRAYS[name][key], ARRAYS[name].dtype))
+
+
+@given(data=st.data())
+def test_slices_put_together_from_chunks(datasets, data):
+    name = data.draw(st.sampled_from(list(ARRAYS)))
+    key = data.draw(hnp.basic_indices(ARRAYS[name].shape, allow_newaxis=True, max_dims=8))
+    with pytest.MonkeyPatch.context() as patch:
+        # As if every slice were large and held most of its chunks.
+        patch.setattr(_chunked, "MIN_BYTES", 0)
+        patch.setattr(_chunked, "MAX_EXCESS", 10**9)
+        same(datasets[name][key], np.asarray(ARRAYS[name][key], ARRAYS[name].dtype))
+
+
+def test_large_slices_come_as_the_chunks_that_hold_them(client, datasets):
+    asked = []
+    client.httpx_client.event_hooks["request"].append(lambda request: asked.append(request.url.path))
+    try:
+        _ = datasets["large.b2nd"][3:-5, 7:]
+        _ = datasets["large.b2nd"][3:5, 7:]
+    finally:
+        client.httpx_client.event_hooks["request"].pop()
+    assert [path.split("/")[2] for path in asked] == ["chunks", "fetch"]
+
+
+def test_the_cost_of_a_slice_is_told_before_it_is_read(datasets):
+    ds = datasets["line.b2nd"]
+    plan = ds.plan(slice(0, 5))
+    assert (plan["nbytes"], plan["chunks"], plan["link_chunks"] + plan["cache_chunks"]) == (40, 1, 1)
+    _ = ds[0:5]
+    assert ds.plan(slice(0, 5))["link_bytes"] == 0
 
 
 @given(data=st.data())

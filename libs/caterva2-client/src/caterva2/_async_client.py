@@ -15,11 +15,13 @@ from ._address import DEFAULT_URLBASE, PathLike, remote_path
 from ._async_file import AsyncDataset, AsyncFile, AsyncRoot, refer
 from ._auth import Auth
 from ._base import BaseClient, check_subscribed, uploaded
+from ._chunked import ChunkGrid
 from ._events import Event, follow_async
 from ._freshness import Freshness
 from ._progress import bar
 from ._reading import Reading, read
 from ._transport import DEFAULT_TIMEOUT_S, AsyncTransport, Operation, T, parse_json
+from .slices import format_key
 
 Shown = transfer.Progress | bool | None
 
@@ -129,9 +131,21 @@ class AsyncClient(BaseClient):
         as_blosc2: bool = False,
         field: str | None = None,
         shape: tuple[int, ...] | None = None,
+        grid: ChunkGrid | None = None,
     ) -> Reading:
-        """Return what `get_slice` does, and how fresh it is; `shape` saves a request where it is known."""
-        return await self._run(read(path, key, field=field, as_blosc2=as_blosc2, shape=shape))
+        """Return what `get_slice` does, and how fresh it is; `shape` and `grid` save work where they are known."""
+        return await self._run(read(path, key, field=field, as_blosc2=as_blosc2, shape=shape, grid=grid))
+
+    async def plan(self, path: PathLike, key: Any = None) -> dict[str, Any]:
+        """Return what reading a slice would cost, without reading it.
+
+        Returns
+        -------
+        dict
+            Among others ``nbytes`` of the result, ``link_bytes`` and ``link_chunks`` to come over the link, and
+            ``cache_bytes`` and ``cache_chunks`` that are there already; compressed sizes in bytes.
+        """
+        return await self._run(operations.plan(path, format_key(() if key is None else key)))
 
     async def get_chunk(self, path: PathLike, nchunk: int) -> bytes:
         """Return a compressed chunk, counted row-major over the chunk grid."""

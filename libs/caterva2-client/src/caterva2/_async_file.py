@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import paths
 from ._address import PathLike, remote_path
 from ._base import uploaded
+from ._chunked import ChunkGrid
 from ._facts import ArrayFacts, Facts
 from ._file import inside
 from ._freshness import Freshness
@@ -67,10 +68,12 @@ class AsyncFile(Facts):
         self.name = str(PurePosixPath(*self.path.parts[1:]))
         self.meta = {}
         self.freshness = Freshness()
+        self._version_of_meta: str | None = None
 
     async def load(self) -> dict[str, Any]:
         """Ask for the info anew. Returns it. Raises NotFound."""
         self.meta, self.freshness = await self.client.read_info(self.path)
+        self._version_of_meta = self.freshness.version
         return self.meta
 
     def get_download_url(self) -> str:
@@ -86,9 +89,12 @@ class AsyncFile(Facts):
 
     async def _read(self, key: Any = None, *, as_blosc2: bool, field: str | None = None) -> Any:
         shape = tuple(self.meta["shape"]) if "shape" in self.meta else None
-        found = await self.client.read(self.path, key, as_blosc2=as_blosc2, field=field, shape=shape)
+        found = await self.client.read(self.path, key, as_blosc2=as_blosc2, field=field, shape=shape, grid=self._grid())
         self.freshness = found.freshness
         return found.value
+
+    def _grid(self) -> ChunkGrid | None:
+        return None
 
     async def fetch(self, slice_: Any = None) -> Any:
         """Return the content, or a part of it, as an array or bytes."""
@@ -133,6 +139,13 @@ class AsyncDataset(ArrayFacts, AsyncFile):
                 raise ValueError("a field or a filter needs a structured dataset")
             return await (self._read(field=item, as_blosc2=True) if item in names else self._read(item, as_blosc2=True))
         return await self.slice((None,) if item is None else item, as_blosc2=False)
+
+    def _grid(self) -> ChunkGrid | None:
+        return ChunkGrid.of(self.meta, self._version_of_meta)
+
+    async def plan(self, key: Any = None) -> dict[str, Any]:
+        """Return what reading a slice would cost; see `Client.plan`."""
+        return await self.client.plan(self.path, key)
 
     async def append(self, data: Any) -> tuple[int, ...]:
         """Append an array along the first axis; see `Dataset.append`."""

@@ -19,8 +19,10 @@ from ._file import File, Root, open_path, refer
 from ._freshness import Freshness
 from ._progress import bar
 from ._transport import DEFAULT_TIMEOUT_S, Operation, T, Transport, parse_json
+from .slices import format_key
 
 if TYPE_CHECKING:
+    from ._chunked import ChunkGrid
     from ._dataset import Dataset
     from ._reading import Reading
 
@@ -154,11 +156,23 @@ class Client(BaseClient):
         as_blosc2: bool = False,
         field: str | None = None,
         shape: tuple[int, ...] | None = None,
+        grid: ChunkGrid | None = None,
     ) -> Reading:
-        """Return what `get_slice` does, and how fresh it is; `shape` saves a request where it is known."""
+        """Return what `get_slice` does, and how fresh it is; `shape` and `grid` save work where they are known."""
         from ._reading import read
 
-        return self._run(read(path, key, field=field, as_blosc2=as_blosc2, shape=shape))
+        return self._run(read(path, key, field=field, as_blosc2=as_blosc2, shape=shape, grid=grid))
+
+    def plan(self, path: PathLike, key: Any = None) -> dict[str, Any]:
+        """Return what reading a slice would cost, without reading it.
+
+        Returns
+        -------
+        dict
+            Among others ``nbytes`` of the result, ``link_bytes`` and ``link_chunks`` to come over the link, and
+            ``cache_bytes`` and ``cache_chunks`` that are there already; compressed sizes in bytes.
+        """
+        return self._run(operations.plan(path, format_key(() if key is None else key)))
 
     def get_chunk(self, path: PathLike, nchunk: int) -> bytes:
         """Return a compressed chunk, counted row-major over the chunk grid."""

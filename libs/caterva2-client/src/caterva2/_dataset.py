@@ -8,6 +8,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
+from ._chunked import ChunkGrid
 from ._facts import ArrayFacts, same_path
 from ._file import File
 
@@ -42,6 +43,13 @@ class Dataset(ArrayFacts, File, blosc2.Operand):  # type: ignore[misc]
         if names is None:
             raise ValueError("a field or a filter needs a structured dataset")
         return self._read(field=text, as_blosc2=True) if text in names else self._read(text, as_blosc2=True)
+
+    def _grid(self) -> ChunkGrid | None:
+        return ChunkGrid.of(self.meta, self._version_of_meta)
+
+    def plan(self, key: Any = None) -> dict[str, Any]:
+        """Return what reading ``self[key]`` would cost; see `Client.plan`."""
+        return self.client.plan(self.path, key)
 
     def append(self, data: Any) -> tuple[int, ...]:
         """Append an array along the first axis.

@@ -15,6 +15,7 @@ from ._freshness import Freshness
 from ._transfer import Progress
 
 if TYPE_CHECKING:
+    from ._chunked import ChunkGrid
     from ._client import Client
     from ._dataset import Dataset
 
@@ -169,12 +170,18 @@ class File(Facts):
         self.name = str(remote_path(path))
         self.path = PurePosixPath(root.name) / self.name
         self.freshness = Freshness()
+        self._version_of_meta: str | None = None
 
     @cached_property
     def meta(self) -> dict[str, Any]:  # type: ignore[override]
         """What ``/api/info`` answered when it was first needed; it does not change when the dataset does."""
         info, self.freshness = self.client.read_info(self.path)
+        self._version_of_meta = self.freshness.version
         return info
+
+    def _grid(self) -> ChunkGrid | None:
+        """Return how this is cut into chunks, where that is known and of use."""
+        return None
 
     def _known_shape(self) -> tuple[int, ...] | None:
         """Return the lengths of the axes if that takes no request."""
@@ -224,7 +231,9 @@ class File(Facts):
         return self._read(key, as_blosc2=as_blosc2)
 
     def _read(self, key: Any = None, *, as_blosc2: bool, field: str | None = None) -> Any:
-        found = self.client.read(self.path, key, as_blosc2=as_blosc2, field=field, shape=self._known_shape())
+        found = self.client.read(
+            self.path, key, as_blosc2=as_blosc2, field=field, shape=self._known_shape(), grid=self._grid()
+        )
         self.freshness = found.freshness
         return found.value
 

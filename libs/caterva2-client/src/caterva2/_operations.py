@@ -10,7 +10,7 @@ import httpx
 
 from . import slices
 from ._address import PathLike, quote_path, remote_path
-from ._transport import Attachment, Call, Operation, parse_json
+from ._transport import Attachment, Call, Operation, Sink, parse_json
 
 
 def _url(endpoint: str, path: PathLike) -> str:
@@ -79,6 +79,18 @@ def fetch_key(path: PathLike, key: Any = None, field: str | None = None) -> Oper
 def get_chunk(path: PathLike, nchunk: int) -> Operation[bytes]:
     """Compressed chunk `nchunk`, counted row-major over the chunk grid."""
     return (yield Call("GET", _url("chunk", path), params={"nchunk": str(int(nchunk))}, patient=True)).content
+
+
+def chunks(path: PathLike, slice_: str, version: str, sink: Sink) -> Operation[httpx.Response]:
+    """Give the compressed chunks that cover a slice to `sink`, if the dataset is still at `version`."""
+    headers = {"if-match": f'"{version}"', "accept-encoding": "identity"}
+    params = {"slice_": slice_} if slice_ else {}
+    return (yield Call("GET", _url("chunks", path), params=params, headers=headers, patient=True, sink=sink))
+
+
+def plan(path: PathLike, slice_: str) -> Operation[dict[str, Any]]:
+    """What reading a slice would bring over the link, and from the cache."""
+    return parse_json((yield Call("GET", _url("plan", path), params={"slice_": slice_} if slice_ else {})), dict)
 
 
 def append(path: PathLike, cframe: bytes) -> Operation[tuple[int, ...]]:

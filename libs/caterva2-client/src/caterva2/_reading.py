@@ -10,8 +10,10 @@ import httpx
 import numpy as np
 
 from . import _operations as operations
+from . import errors, slices
 from ._address import PathLike
 from ._arrays import from_cframe, to_value
+from ._chunked import ChunkGrid, read_chunks
 from ._freshness import Freshness
 from ._gather import Gather, gather, has_arrays
 from ._transport import Operation, parse_json
@@ -35,6 +37,7 @@ def read(
     field: str | None = None,
     as_blosc2: bool = False,
     shape: tuple[int, ...] | None = None,
+    grid: ChunkGrid | None = None,
 ) -> Operation[Reading]:
     """Read a part of a dataset or file.
 
@@ -48,12 +51,33 @@ def read(
         Whether to return the Blosc2 container that was received, or else an array or bytes.
     shape
         Lengths of the dataset's axes where they are known; needed for index arrays only.
+    grid
+        How the dataset is cut into chunks, where that is known: large slices are then read from chunks.
     """
     if field is None and has_arrays(key):
         return (yield from _read_gathered(path, key, shape, as_blosc2))
+    if grid is not None and field is None and not as_blosc2 and not isinstance(key, str):
+        found = yield from _read_from_chunks(path, () if key is None else key, grid)
+        if found is not None:
+            return found
     response = yield from operations.fetch_key(path, None if field else key, field)
     container = from_cframe(response.content)
     return Reading(container if as_blosc2 else to_value(container), Freshness.from_headers(response.headers))
+
+
+def _read_from_chunks(path: PathLike, key: Any, grid: ChunkGrid) -> Operation[Reading | None]:
+    """Read a slice from chunks; None if that does not pay, or if the dataset is no longer as `grid` says."""
+    try:
+        selection = slices.select(key, grid.shape)
+    except errors.InvalidSlice:
+        return None  # the dataset may have grown since; the subscriber knows
+    if not grid.pays_for(selection):
+        return None
+    try:
+        value, response = yield from read_chunks(path, key, selection, grid)
+    except (errors.VersionChanged, errors.NotFound, errors.UpstreamInvalid, httpx.TransportError):
+        return None
+    return Reading(value, Freshness.from_headers(response.headers))
 
 
 def _read_gathered(path: PathLike, key: Any, shape: tuple[int, ...] | None, as_blosc2: bool) -> Operation[Reading]:
