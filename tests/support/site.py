@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +15,8 @@ import httpx
 import caterva2
 
 from .ports import free_port
-from .processes import Service, run
+from .processes import Service, run, wait_until
 
-BROKER_PARTS = ("nats", "bus")
-SERVICE_PARTS = ("bus",)
 USER, PASSWORD = "user@example.com", "foobar11foobar"
 
 
@@ -39,17 +39,14 @@ class Site:
         self.broker = Service(["cat2bro"], port=free_port(), statedir=directory / "bro", cwd=directory, env=self.env)
         self.publishers: dict[str, Service] = {}
         self.subscribers: list[Service] = []
+        self.services: list[Service] = [self.broker]
+        self._clients: list[caterva2.Client] = []
         self.new_subscriber()
 
     @property
     def subscriber(self) -> Service:
         """The first subscriber."""
         return self.subscribers[0]
-
-    @property
-    def services(self) -> list[Service]:
-        """All services, started or not."""
-        return [self.broker, *self.publishers.values(), *self.subscribers]
 
     # --- making services ---------------------------------------------------------------------
     def new_subscriber(self, **env: str) -> Service:
@@ -64,6 +61,7 @@ class Site:
             env={**self.env, **secrets, **env},
         )
         self.subscribers.append(service)
+        self.services.append(service)
         return service
 
     def new_publisher(self, name: str, source: Path, *options: str, statedir: str = "", **env: str) -> Service:
@@ -76,18 +74,46 @@ class Site:
             env={**self.env, **env},
         )
         self.publishers[name] = service
+        self.services.append(service)
         return service
 
     # --- starting ---------------------------------------------------------------------
     def start(self, **roots: Path) -> Self:
         """Start the broker, a publisher for each of `roots` and the subscriber, and wait until all work together."""
-        services = [self.broker, *(self.new_publisher(name, source) for name, source in roots.items()), self.subscriber]
-        for service in services:
-            service.start()
-        self.broker.wait_ready(parts=BROKER_PARTS if "CATERVA2_NATS_URL" not in self.env else SERVICE_PARTS)
-        for service in services[1:]:
-            service.wait_ready(parts=SERVICE_PARTS)
+        for name, source in roots.items():
+            self.new_publisher(name, source)
+        return self.ensure_running()
+
+    def ensure_running(self) -> Self:
+        """Start what does not run, and wait until all work together."""
+        for service in self.services:
+            if not service.running:
+                service.start()
+        for service in self.services:
+            service.wait_ready(parts=self.parts(service))
         return self
+
+    def parts(self, service: Service) -> tuple[str, ...]:
+        """Return the parts of a service's health without which the site does not work as a whole."""
+        embedded = service is self.broker and "CATERVA2_NATS_URL" not in self.env
+        return ("nats", "bus") if embedded else ("bus",)
+
+    def nats_pid(self) -> int:
+        """Process id of the nats-server that the broker runs."""
+        return int((self.broker.statedir / "nats" / "nats.pid").read_text())
+
+    def kill_nats(self) -> None:
+        """Kill the nats-server that the broker runs, and wait until the broker has started another."""
+        pid = self.nats_pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.nats_pid() != pid, timeout_s=20, what="the broker starts another nats-server")
+
+    def drop(self, service: Service) -> None:
+        """Kill a service and forget it."""
+        service.kill()
+        self.services.remove(service)
+        self.publishers = {name: each for name, each in self.publishers.items() if each is not service}
+        self.subscribers = [each for each in self.subscribers if each is not service]
 
     def add_user(self, name: str = USER, password: str = PASSWORD, *, superuser: bool = False) -> None:
         """Make a user at the first subscriber."""
@@ -101,7 +127,8 @@ class Site:
     def client(self, *, user: bool = False, subscriber: int = 0) -> caterva2.Client:
         """Return a client of a subscriber, logged in if asked for."""
         auth = (USER, PASSWORD) if user else None
-        return caterva2.Client(self.subscribers[subscriber].url, auth)
+        self._clients.append(caterva2.Client(self.subscribers[subscriber].url, auth))
+        return self._clients[-1]
 
     def cli(self, *arguments: str | Path, **options: Any) -> str:
         """Run ``cat2cli`` against the first subscriber and return what it printed."""
@@ -121,6 +148,8 @@ class Site:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for client in self._clients:
+            client.close()
         for service in reversed(self.services):
             with contextlib.suppress(ProcessLookupError):
                 service.kill()
