@@ -37,7 +37,7 @@ $(SETUP_DEPLOY): $(SETUP) requirements-deploy.txt
 setup: $(SETUP)  ## Make .venv with everything that tests need
 
 demo: $(SETUP_DEMO)  ## Run broker, publishers and subscriber on sample data; Ctrl-C stops them
-	@$(BIN)/python -m demo
+	@exec $(BIN)/python -m demo $(if $(PORT),--port $(PORT))
 
 test: $(SETUP)  ## Run the tests: unit, property, conformance, integration, end to end
 	@$(BIN)/python -m pytest tests --ignore=tests/deploy

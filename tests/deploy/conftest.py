@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
 
+from tests.deploy.compose import TAG, project
+from tests.deploy.engine import running
 from tests.support.require import require_all
 
 collect_ignore_glob: list[str] = []
@@ -21,3 +24,18 @@ def pytest_report_header() -> str | None:
     if collect_ignore_glob:
         return "NOT RUN: the tests of the chart, because requirements-deploy.txt is not installed (make deploy-test)"
     return None
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[None]:
+    """A Docker engine with the base images, for the whole session."""
+    with running():
+        yield
+
+
+@pytest.fixture(scope="session")
+def images(engine: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Names of the images of this checkout, by role, built if need be."""
+    with project("compose.yaml", tmp_path_factory.mktemp("build"), {}) as build:
+        build.compose("build", timeout_s=900)
+    return {role: f"caterva2-{role}:{TAG}" for role in ("broker", "publisher", "subscriber")}

@@ -151,8 +151,10 @@ class Pack:
         return found
 
     # --- changing ---------------------------------------------------------------------
-    def append(self, chunks: Sequence[Kept]) -> None:
-        """Add chunks; those that are here already are left as they are.
+    def append(self, key: VersionKey, chunks: Sequence[Kept]) -> None:
+        """Add chunks of a version; those that are here already are left as they are.
+
+        Nothing is added if the pack belongs to another version by now.
 
         Raises
         ------
@@ -160,6 +162,8 @@ class Pack:
             If the file system refuses; the pack is then as before.
         """
         with self._lock:
+            if key != self.key:
+                return
             new = {kept.nchunk: kept for kept in chunks if not self.offsets[kept.nchunk]}
             if not new:
                 return
@@ -260,7 +264,7 @@ class Pack:
             for nchunk in present.tolist():
                 data = self._whole_record(nchunk)
                 if data is not None:
-                    fresh.append([data])
+                    fresh.append(self.key, [data])
             if fresh._end:
                 fresh.file.rename(self.file)
         except OSError:

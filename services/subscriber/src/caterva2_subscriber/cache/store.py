@@ -103,7 +103,8 @@ class ChunkStore:
             self._lock_fd = None
             raise StorageFailed(f"the cache directory {self.directory} is used by another subscriber") from None
         self._read_pins()
-        for file in sorted(self.directory.glob("??/*")):
+        # What was used since the last write is not known any more: the age of a pack stands for that of its chunks.
+        for file in sorted(self.directory.glob("??/*"), key=lambda file: file.stat().st_mtime_ns):
             self._take_in(file)
         self.make_room()
 
@@ -123,6 +124,8 @@ class ChunkStore:
             log.warning("pack cannot be read and is removed", file=file.name, error=str(error))
             file.unlink(missing_ok=True)
             return
+        self._tick += 1
+        pack.used[pack.present] = self._tick
         self._enlist(pack)
 
     def _enlist(self, pack: Pack) -> None:
@@ -178,6 +181,8 @@ class ChunkStore:
         except OSError as error:
             self._trouble(error)
             return None
+        if pack.key != key:
+            return None  # it was adopted by another version while it was read
         if data is not None and nchunk < len(pack.used):
             self._tick += 1
             pack.used[nchunk] = self._tick
@@ -214,14 +219,16 @@ class ChunkStore:
         for again in (False, True):
             before = pack.disk
             try:
-                pack.append(chunks)
+                pack.append(key, chunks)
                 break
             except OSError as error:
                 if again or error.errno not in _FULL_ERRORS or not self._shrink(sum(len(k.data) for k in chunks)):
                     return self._trouble(error)
         self.state = None
+        self._settle(pack, key)
         self._tick += 1
-        pack.used[[kept.nchunk for kept in chunks]] = self._tick
+        used = pack.used
+        used[[kept.nchunk for kept in chunks if kept.nchunk < len(used)]] = self._tick
         if pack.disk != before:
             self.make_room()
         return None
@@ -273,6 +280,17 @@ class ChunkStore:
                 pack = Pack(self.directory / name[:2] / f"{name}.pack", key, nchunks)
                 self._enlist(pack)
             return pack
+
+    def _settle(self, pack: Pack, key: VersionKey) -> None:
+        """Put a pack back into the index that was emptied and left out while chunks were added to it."""
+        with self._lock:
+            current = self._packs.get(key)
+            if current is pack or pack.key != key:
+                return
+            if current is None and len(pack.present):
+                self._enlist(pack)
+                return
+        self._remove(pack)
 
     def _remove(self, pack: Pack) -> None:
         try:
