@@ -66,6 +66,8 @@ class Target:
     """Compressed bytes of a chunk, about."""
     changed: Callable[[], None]
     """Called when the publisher says that it has another version."""
+    lost: Callable[[], None]
+    """Called when the publisher does not answer."""
 
     @property
     def slots(self) -> int:
@@ -261,6 +263,8 @@ class Fetcher:
         if isinstance(error, (VersionChanged, NotFound)) and not isinstance(error, ChunkNotFound):
             batch.target.changed()
             error = VersionChanged(f"{key.root}/{key.path} has changed at its publisher")
+        elif isinstance(error, UpstreamUnavailable):
+            batch.target.lost()
         elif isinstance(error, UpstreamInvalid):
             self._quarantined[key] = time.monotonic() + _QUARANTINE_S
             log.warning("version is quarantined", path=f"{key.root}/{key.path}", reason=str(error))

@@ -91,6 +91,7 @@ class PublishedRoots:
             publisher=self._upstream.publisher(self._catalog.roots[entry.root].root.http),
             chunk_cbytes=max(1, int(cbytes) // max(1, layout.nchunks)),
             changed=partial(self._tracking.suspect, entry.root),
+            lost=partial(self._tracking.lost, entry.root),
         )
 
 

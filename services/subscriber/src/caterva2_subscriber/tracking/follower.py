@@ -84,6 +84,7 @@ class Follower:
         self._doubt = asyncio.Event()
         self._doubt.set()
         self._looked = -1e9
+        self._lost = -1e9
         self._remembered = 0.0
         self._sync: asyncio.Task[None] | None = None
 
@@ -106,6 +107,7 @@ class Follower:
             and self._bus is not None
             and self._bus.connected
             and time.monotonic() - beat.heard < ALIVE_TTL_S
+            and beat.heard > self._lost
             and beat.heartbeat.epoch == self.state.epoch
             and beat.heartbeat.seq <= self.state.seq
             and not self._doubt.is_set()
@@ -141,6 +143,11 @@ class Follower:
     def suspect(self) -> None:
         """Ask for the manifest soon: something was seen that does not fit."""
         self._doubt.set()
+
+    def lost(self) -> None:
+        """Take in that the publisher did not answer somebody: its heartbeats are believed from the next one on."""
+        self._lost = time.monotonic()
+        self._unreachable()
 
     def _doubt_if_behind(self) -> None:
         beat, state = self._beat, self._catalog.roots.get(self.root)
@@ -199,6 +206,7 @@ class Follower:
             self._unreachable()
             raise
         self.reachable = True
+        self._offline_since = None
         self._looked = began
         self.synced.set()
         if time.monotonic() - self._remembered > _REMEMBER_S:
@@ -207,7 +215,7 @@ class Follower:
 
     def _unreachable(self) -> None:
         self.reachable = False
-        if self._bus is None or not self._bus.connected:
+        if not self.live():
             self._went_offline()
 
     async def _take_in(self, manifest: ManifestStream) -> None:

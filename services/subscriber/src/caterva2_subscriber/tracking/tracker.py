@@ -191,6 +191,12 @@ class Tracking:
         if follower is not None:
             follower.suspect()
 
+    def lost(self, name: str) -> None:
+        """Take in that the publisher of a root did not answer a reader."""
+        follower = self._followers.get(name)
+        if follower is not None:
+            follower.lost()
+
     async def sync(self, name: str) -> None:
         """Make the catalogue of a followed root equal to its publisher's now. Raises Caterva2Error."""
         follower = self._followers.get(name)
