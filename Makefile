@@ -11,7 +11,7 @@ TYPED := libs/caterva2-client/src libs/caterva2-formats/src libs/caterva2-servic
 	services/broker/src services/publisher/src services/subscriber/src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type unit integration e2e bench setup clean env images up down chart deploy-test
+.PHONY: help demo test lint type unit integration e2e chaos bench setup clean env images up down chart deploy-test
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ integration: $(SETUP)  ## Run the tests against a real nats-server and PostgreSQ
 
 e2e: $(SETUP)  ## Run the tests that start every service as a process
 	@$(BIN)/python -m pytest tests/e2e
+
+chaos: $(SETUP)  ## Kill every service a hundred times under load (about half an hour)
+	@$(BIN)/python -m pytest tests -m chaos --timeout=3600
 
 lint: $(SETUP)  ## Check style and the dependency rules
 	@$(BIN)/ruff check .
