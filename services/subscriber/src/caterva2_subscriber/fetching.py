@@ -52,6 +52,8 @@ _INLINE_BYTES = 256 * 1024
 _QUARANTINE_S = 60.0
 _PATIENCE_S = 5.0
 """Longest pause that a publisher may ask for and that is waited for here."""
+_DIGEST_ROUNDS = 3
+"""Requests for digests of a new version, each of which may take its publisher some seconds."""
 _NO_SKELETON = b"none"
 
 
@@ -177,8 +179,12 @@ class Fetcher:
         return data
 
     def missing(self, target: Target, numbers: Sequence[int]) -> list[int]:
-        """Return those of the chunks that are not in the cache."""
-        return self._store.missing(target.key, numbers)
+        """Return those of the chunks that are not in the cache, nor on their way from a request into it."""
+        return [n for n in self._store.missing(target.key, numbers) if not self._has_arrived(target.key, n)]
+
+    def _has_arrived(self, key: VersionKey, nchunk: int) -> bool:
+        flight = self._flights.get((key, nchunk))
+        return flight is not None and flight.arrived.done() and not flight.arrived.cancelled()
 
     async def skeleton(self, target: Target, usage: Usage) -> Skeleton | None:
         """Return what of the stored frame is not chunks; None if it is not stored as one."""
@@ -351,19 +357,29 @@ class Fetcher:
     async def _carry(self, target: Target, old: VersionKey) -> None:
         keep: list[int] = []
         if old.root == target.key.root and not self._store.has_version(target.key):
+            known = await self._threads.run(self._store.digests, old)
+            known = {n: found for n, found in known.items() if n < target.layout.nchunks}
             try:
-                new = await target.publisher.digests(target.key.path, etag=target.key.etag)
+                keep = await self._unchanged(target, known)
             except UpstreamUnavailable:
                 return
             except Caterva2Error as error:
                 log.debug("no digests", path=f"{old.root}/{old.path}", reason=str(error))
-                new = []
-            known = await self._threads.run(self._store.digests, old)
-            keep = [n for n, found in known.items() if n < len(new) and new[n] == found]
         if keep:
             await self._threads.run(self._store.adopt, old, target.key, target.slots, keep)
         else:
             await self._threads.run(self._store.drop, old)
+
+    async def _unchanged(self, target: Target, known: dict[int, bytes]) -> list[int]:
+        """Return which of the chunks with `known` digests are the same in the new version."""
+        new: dict[int, bytes] = {}
+        for _ in range(_DIGEST_ROUNDS):
+            open_ = sorted(known.keys() - new.keys())
+            if not open_:
+                break
+            found = await target.publisher.digests(target.key.path, etag=target.key.etag, ranges=_ranges(open_))
+            new.update({n: told for n in open_ if n < len(found) and (told := found[n]) is not None})
+        return [n for n, told in new.items() if told == known[n]]
 
 
 def _check(target: Target, nchunk: int, frame: ChunkFrame) -> Kept:

@@ -41,6 +41,7 @@ log = get_logger(__name__)
 _MAX_FRAME = MAX_CHUNK_BYTES + 32
 _MAX_SKELETON = 64 * 2**20
 _MAX_LINE = 4 * 2**20
+_MAX_QUERY = 8000
 _BREAK_AFTER = 3
 """Failures in a row after which a publisher is left alone."""
 _BREAK_MIN_S, _BREAK_MAX_S = 1.0, 30.0
@@ -141,9 +142,13 @@ class Publisher:
             raise UpstreamInvalid("The publisher sent an info that is none")
         return found
 
-    async def digests(self, path: str, *, etag: str) -> list[bytes | None]:
-        """Return the digest of every chunk of the version `etag`, None for those that are not known yet."""
-        async with self._ask("GET", "/api/digests/" + quote(path), headers={"If-Match": f'"{etag}"'}) as response:
+    async def digests(self, path: str, *, etag: str, ranges: Sequence[tuple[int, int]]) -> list[bytes | None]:
+        """Return the digests of the version `etag` by chunk; None outside of `ranges` and where they are not known."""
+        url = "/api/digests/" + quote(path)
+        query = ",".join(f"{start}:{stop}" for start, stop in ranges)
+        if len(query) <= _MAX_QUERY:
+            url = f"{url}?chunks={query}"
+        async with self._ask("GET", url, headers={"If-Match": f'"{etag}"'}) as response:
             body = _json(await response.aread())
         try:
             return [None if text is None else bytes.fromhex(text) for text in body["digests"]]

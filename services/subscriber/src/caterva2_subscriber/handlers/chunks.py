@@ -19,7 +19,7 @@ from ..auth.principal import OptionalPrincipal
 from ..context import ContextDep
 from ..library import Resource
 from ..reading import cell_dtype
-from .conditions import cache_control, etag_matches, require_version
+from .conditions import cache_control, etag_matches, version_check
 from .sending import respond, started, with_current
 
 router = APIRouter(tags=["data"])
@@ -37,14 +37,13 @@ async def chunk(
     """Answer with chunk `nchunk`, counted row-major over the grid of chunks, exactly as it is stored."""
 
     async def answer(resource: Resource) -> Response:
-        require_version(None, v, resource.etag)
         data = await resource.chunk(nchunk)
         etag = answers.entity_tag(resource, nchunk)
         return Response(
             data, headers={**answers.data_headers(resource), "ETag": etag, "Cache-Control": cache_control(v)}
         )
 
-    return await with_current(context, principal, path, answer, request=request)
+    return await with_current(context, principal, path, answer, check=version_check(None, v), request=request)
 
 
 @router.get(
@@ -66,7 +65,6 @@ async def chunks(
     """Answer with frames (`caterva2.wire.ChunkFrame`) for a client that decompresses by itself."""
 
     async def answer(resource: Resource) -> Response:
-        require_version(if_match, v, resource.etag)
         numbers = _covering(resource, slice_)
         etag = answers.entity_tag(resource, "chunks", slice_)
         headers = {"ETag": etag, "Cache-Control": cache_control(v)}
@@ -75,7 +73,7 @@ async def chunks(
         made = await started(Answer(_frames(resource, numbers), -1, CHUNKS_MEDIA_TYPE))
         return respond(made, {**answers.data_headers(resource), **headers})
 
-    return await with_current(context, principal, path, answer, request=request)
+    return await with_current(context, principal, path, answer, check=version_check(if_match, v), request=request)
 
 
 def _covering(resource: Resource, slice_: str | None) -> list[int]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from caterva2.errors import RangeInvalid, VersionChanged
+
+from ..library import Resource
 
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})\Z")
 
@@ -18,10 +21,15 @@ def etag_matches(header: str | None, etag: str) -> bool:
     return header is not None and bool({"*", etag.strip('"')}.intersection(_tags(header)))
 
 
-def require_version(header: str | None, wanted: str | None, version: str) -> None:
-    """Raise VersionChanged unless ``If-Match`` and the query's ``v`` allow this version."""
-    if (header is not None and not etag_matches(header, version)) or (wanted is not None and wanted != version):
-        raise VersionChanged("The dataset is at another version than the one asked for")
+def version_check(header: str | None, wanted: str | None) -> Callable[[Resource], None]:
+    """Return a function that raises VersionChanged unless ``If-Match`` and the query's ``v`` allow the version."""
+
+    def check(resource: Resource) -> None:
+        version = resource.etag
+        if (header is not None and not etag_matches(header, version)) or (wanted is not None and wanted != version):
+            raise VersionChanged("The dataset is at another version than the one asked for")
+
+    return check
 
 
 def cache_control(wanted: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from caterva2.errors import BadRequest
+from caterva2.errors import BadRequest, InvalidSlice
 from caterva2.paths import COMPRESSED_SUFFIX
 from caterva2.slices import Selection
 from caterva2.wire import Kind
@@ -17,8 +17,9 @@ from .. import answers
 from ..answers import CODECS, Answer, Codec
 from ..auth.principal import OptionalPrincipal
 from ..context import Context, ContextDep
+from ..gathering import parse_indices, pick
 from ..library import Resource
-from .conditions import byte_range, cache_control, etag_matches, require_version
+from .conditions import byte_range, cache_control, etag_matches, version_check
 from .sending import respond, started, with_current
 
 router = APIRouter(tags=["data"])
@@ -40,6 +41,7 @@ async def fetch(
     principal: OptionalPrincipal,
     slice_: Annotated[str | None, Query(max_length=1000)] = None,
     field: Annotated[str | None, Query(max_length=1000)] = None,
+    indices: Annotated[str | None, Query(max_length=60_000)] = None,
     v: Annotated[str | None, Query(max_length=100)] = None,
     if_none_match: Annotated[str | None, Header()] = None,
     if_match: Annotated[str | None, Header()] = None,
@@ -50,29 +52,41 @@ async def fetch(
     chosen = _codec(codec, request)
 
     async def answer(resource: Resource) -> Response:
-        require_version(if_match, v, resource.etag)
         selection = answers.selection_of(resource, slice_)
-        etag = answers.entity_tag(resource, selection and slice_, field or None, (selection or field) and codec)
+        whole = selection is None and not field and not indices
+        etag = answers.entity_tag(resource, *(() if whole else (slice_, field, indices, codec)))
         headers = {"ETag": etag, "Cache-Control": cache_control(v)}
         if etag_matches(if_none_match, etag):
             return Response(status_code=304, headers={**answers.data_headers(resource), **headers})
-        if selection is None and not field:
+        if whole:
             made = await started(await answers.whole(resource, context.threads))
             headers["Content-Disposition"] = answers.disposition(_stored_name(resource))
             headers["Accept-Ranges"] = "bytes"
             part = byte_range(range_, made.length)
         else:
-            made = await started(await _computed(context, resource, selection, field, chosen))
+            made = await started(await _computed(context, resource, selection, field, indices, chosen))
             part = None
         return respond(made, {**answers.data_headers(resource), **headers}, part)
 
-    return await with_current(context, principal, path, answer, request=request)
+    return await with_current(context, principal, path, answer, check=version_check(if_match, v), request=request)
 
 
 async def _computed(
-    context: Context, resource: Resource, selection: Selection | None, field: str | None, codec: Codec
+    context: Context,
+    resource: Resource,
+    selection: Selection | None,
+    field: str | None,
+    indices: str | None,
+    codec: Codec,
 ) -> Answer:
     layout = answers.sliceable(resource)
+    if indices:
+        if field or selection is not None:
+            raise BadRequest("indices cannot be combined with a slice or a field")
+        if resource.kind is not Kind.ARRAY:
+            raise InvalidSlice(f"{resource.path} is not an array: lists of indices do not apply")
+        found = await pick(resource, layout, parse_indices(indices, layout.shape))
+        return await answers.of_array(found, codec, context.threads)
     if field:
         return await answers.of_field(resource, field, selection, codec, context.threads)
     assert selection is not None
@@ -125,7 +139,6 @@ async def download(
     packed = accept_encoding.strip().lower() == "blosc2"
 
     async def answer(resource: Resource) -> Response:
-        require_version(if_match, v, resource.etag)
         layout = answers.sliceable(resource)
         as_file = resource.kind in (Kind.FILE, Kind.HDF5)
         frame = not as_file or (packed and resource.kind is Kind.FILE)
@@ -158,7 +171,7 @@ async def download(
             return response
         return respond(made, {**answers.data_headers(resource), **headers}, part)
 
-    return await with_current(context, principal, path, answer, request=request)
+    return await with_current(context, principal, path, answer, check=version_check(if_match, v), request=request)
 
 
 def _media_type(name: str) -> str:

@@ -26,12 +26,15 @@ async def with_current(
     path: str,
     work: Callable[[Resource], Awaitable[T]],
     *,
+    check: Callable[[Resource], None] | None = None,
     request: Request | None = None,
 ) -> T:
     """Do something with the present version of a dataset; start again, once, if it is replaced meanwhile.
 
     Parameters
     ----------
+    check
+        Raises if the version is not one that the reader would accept.
     request
         Work is given up when this request's client goes away.
 
@@ -40,16 +43,25 @@ async def with_current(
     Conflict
         If the dataset changed again.
     """
-    resource = await context.library.open(principal, path)
+    resource = await _open(context, principal, path, check)
     try:
         return await _unless_gone(request, work(resource))
     except VersionChanged:
         await context.library.renew(path)
-    resource = await context.library.open(principal, path)
+    resource = await _open(context, principal, path, check)
     try:
         return await _unless_gone(request, work(resource))
     except VersionChanged:
         raise Conflict(f"{resource.path} changes faster than it can be read; try again", retry_after_s=1) from None
+
+
+async def _open(
+    context: Context, principal: Principal, path: str, check: Callable[[Resource], None] | None
+) -> Resource:
+    resource = await context.library.open(principal, path)
+    if check is not None:
+        check(resource)
+    return resource
 
 
 async def _unless_gone(request: Request | None, work: Awaitable[T]) -> T:
