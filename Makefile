@@ -11,7 +11,11 @@ TYPED := libs/caterva2-client/src libs/caterva2-formats/src libs/caterva2-servic
 	services/broker/src services/publisher/src services/subscriber/src
 
 .DEFAULT_GOAL := help
+<<<<<<< Updated upstream
 .PHONY: help demo test lint type unit integration e2e chaos bench setup clean env images up down chart deploy-test
+=======
+.PHONY: help demo test lint type unit integration e2e fuzz bench setup clean env images up down chart deploy-test
+>>>>>>> Stashed changes
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -44,6 +48,9 @@ test: $(SETUP)  ## Run the tests: unit, property, conformance, integration, end 
 
 unit: $(SETUP)  ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property tests/conformance
+
+fuzz: $(SETUP)  ## Feed many thousands of damaged files and hostile names to the parts that meet them
+	@CATERVA2_FUZZ=$${CATERVA2_FUZZ:-10000} $(BIN)/python -m pytest -s tests/security
 
 integration: $(SETUP)  ## Run the tests against a real nats-server and PostgreSQL
 	@$(BIN)/python -m pytest tests/integration

@@ -138,6 +138,8 @@ class Frame:
                 parts.append(read_at(position, offset - position))
             parts.append(int(nchunk))
             (length,) = struct.unpack("<i", read_at(offset + 12, 4))
+            if length < HEADER_SIZE:
+                raise UnsafeContent(f"chunk {int(nchunk)} says that it has {length} bytes")
             position = offset + length
         if not position <= self.size <= position + MAX_TRAILER_BYTES + MAX_GAP_BYTES:
             return None

@@ -1,0 +1,151 @@
+"""T1: mutated Blosc2 and HDF5 files and chunks. ``make fuzz`` tries many more than ``make test``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from caterva2.errors import UnsafeContent
+from caterva2.slices import select
+from caterva2_formats.chunks import ChunkHeader, check_chunk, decompress, read_part
+from caterva2_formats.dtypes import parse_dtype, storage_dtype
+from caterva2_formats.frames import Frame, read_frame
+from caterva2_formats.sandbox import Sandbox
+from tests.security.mutants import blosc2_files, effort, hdf5_files, mutants, mutate
+from tests.unit.formats.test_frames import reader
+
+SECONDS = 10.0
+"""Longest time that one file may take."""
+MEMORY = 512 * 2**20
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    sandbox = Sandbox()
+    sandbox.measures()
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(
+    ("make", "crashes_allowed"), [(blosc2_files, False), (hdf5_files, True)], ids=["blosc2", "hdf5"]
+)
+def test_t1_mutated_files_are_read_or_refused(
+    sandbox: Sandbox, tmp_path: Path, make: Callable[[], dict[str, bytes]], crashes_allowed: bool
+) -> None:
+    (helper,) = psutil.Process().children()
+    outcomes: Counter[str] = Counter()
+    for number, (name, content) in enumerate(mutants(make(), effort(150), seed=2026)):
+        path = tmp_path / name
+        path.write_bytes(content)
+        started = time.monotonic()
+        try:
+            sandbox.inspect(path, name)
+            outcomes["passed"] += 1
+        except UnsafeContent as error:
+            outcomes["crashed" if "crash" in error.detail else "refused"] += 1
+            if "crash" in error.detail and not crashes_allowed:
+                pytest.fail(f"mutant {number} of {name} makes a library crash behind the checks of our own")
+        assert time.monotonic() - started < SECONDS, f"mutant {number} of {name} takes too long"
+    print(dict(outcomes))
+    assert outcomes["passed"]
+    assert outcomes["refused"]
+    assert helper.is_running()
+    assert helper.memory_info().rss < MEMORY
+
+
+@pytest.mark.timeout(3600)
+def test_t1_mutated_frames_raise_nothing_but_refusals() -> None:
+    """The parser is our own: it runs in services too, so that not even an unexpected exception will do."""
+    in_child(_read_mutants, effort(150) * 10)
+
+
+def _read_mutants(count: int) -> None:
+    passed = refused = 0
+    for name, content in mutants(blosc2_files(), count, seed=7):
+        try:
+            _read_all(content)
+            passed += 1
+        except UnsafeContent:
+            refused += 1
+        except Exception as error:
+            raise AssertionError(f"{name}: {error!r}") from error
+    assert passed
+    assert refused
+
+
+def _read_all(content: bytes) -> None:
+    frame = read_frame(reader(content), len(content))
+    frame.skeleton(reader(content))
+    for nchunk in islice(range(frame.layout.nchunks), 50):
+        decompress(frame.read_chunk(reader(content), nchunk))
+
+
+@pytest.mark.timeout(3600)
+def test_t1_mutated_chunks_never_reach_the_library_unchecked() -> None:
+    """A subscriber reads what publishers send: whole chunks, and single blocks of them."""
+    in_child(_read_mutated_chunks, effort(150) * 50)
+
+
+def _read_mutated_chunks(count: int) -> None:
+    rng = np.random.default_rng(99)
+    originals = [(frame, chunk, n) for frame, chunk, n in _chunks() if frame.layout.kind == "array"]
+    passed = 0
+    for number in range(count):
+        frame, chunk, nchunk = originals[number % len(originals)]
+        mutant = mutate(rng, chunk, header=64)
+        try:
+            header = check_chunk(mutant, frame.layout, nchunk)
+        except UnsafeContent:
+            continue
+        passed += 1
+        with suppress(UnsafeContent):
+            decompress(mutant)
+        with suppress(UnsafeContent):
+            _read_some(mutant, frame, header)
+    assert passed
+
+
+def _read_some(chunk: bytes, frame: Frame, header: ChunkHeader) -> None:
+    layout = frame.layout
+    selection = select(tuple(slice(0, n, 7) for n in layout.shape), layout.shape)
+    box = np.empty(selection.box, dtype=storage_dtype(parse_dtype(layout.dtype)))
+    for part in selection.parts(layout.chunks):
+        read_part(chunk, layout, part, box, header=header)
+
+
+def _chunks() -> Iterator[tuple[Frame, bytes, int]]:
+    for content in blosc2_files().values():
+        frame = read_frame(reader(content), len(content))
+        for nchunk in range(frame.layout.nchunks):
+            yield frame, frame.read_chunk(reader(content), nchunk), nchunk
+
+
+def in_child(work: Callable[[int], None], count: int) -> None:
+    """Run `work` in a fork, so that a crash of a library is a failure and not the end of the tests."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work(count)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        pytest.fail(f"the process died of {signal.Signals(os.WTERMSIG(status)).name}")
+    assert os.waitstatus_to_exitcode(status) == 0
