@@ -11,11 +11,7 @@ TYPED := libs/caterva2-client/src libs/caterva2-formats/src libs/caterva2-servic
 	services/broker/src services/publisher/src services/subscriber/src
 
 .DEFAULT_GOAL := help
-<<<<<<< Updated upstream
-.PHONY: help demo test lint type unit integration e2e chaos bench setup clean env images up down chart deploy-test
-=======
-.PHONY: help demo test lint type unit integration e2e fuzz bench setup clean env images up down chart deploy-test
->>>>>>> Stashed changes
+.PHONY: help demo test lint type unit integration e2e fuzz chaos bench setup clean env images up down chart deploy-test
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
