@@ -215,6 +215,8 @@ def _read_header(read_at: ReadAt, size: int) -> _Head:
     if first[24] != 0xA4 or first[26] != 0 or (version > _VERSION_MAX and (nbytes or version != 3)):
         raise UnsafeContent("the frame is of a version or kind that is not supported")
     typesize, blocksize, chunksize = (struct.unpack_from(">i", first, at)[0] for at in (48, 53, 58))
+    if chunksize == -1 and not nbytes:
+        chunksize = 0  # how blosc2 writes a frame that never had a chunk
     if not 1 <= typesize <= MAX_CHUNK_BYTES:
         raise UnsafeContent("the elements of the frame have an impossible size")
     if not (0 <= chunksize <= MAX_CHUNK_BYTES and 0 <= blocksize <= MAX_BLOCK_BYTES):
