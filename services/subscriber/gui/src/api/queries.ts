@@ -1,0 +1,215 @@
+/** What the screens ask the server for; answers are kept and shared by TanStack Query. */
+import { keepPreviousData, QueryClient, useInfiniteQuery, useQuery, type UseQueryResult } from '@tanstack/react-query';
+import { decode, type Slice } from './arrays';
+import type { WireDtype } from './dtype';
+import { ApiError, getJson, quote, request, url } from './http';
+import type { CacheMap, Found, Info, Listing, Root, Session, Statistics, Versioned } from './types';
+
+export function makeQueryClient(): QueryClient {
+  return new QueryClient({
+    defaultOptions: {
+      queries: {
+        staleTime: 60_000,
+        refetchOnWindowFocus: false,
+        retry: (failures, error) => failures < 2 && error instanceof ApiError && [0, 503, 504].includes(error.status),
+      },
+    },
+  });
+}
+
+interface Me {
+  email: string | null;
+  is_superuser: boolean;
+  groups: string[];
+  login: boolean;
+  register: boolean;
+  oidc?: boolean;
+  used_bytes?: number | null;
+  quota_bytes?: number | null;
+}
+
+const WRITABLE = ['@personal', '@shared', '@public'];
+
+async function session(signal: AbortSignal): Promise<Session> {
+  const me = await getJson<Me>('api/me', {}, signal);
+  const rights = me.email === null ? [] : WRITABLE;
+  const may = await Promise.all(
+    rights.map((root) => getJson<{ write: boolean }>(`api/permissions/${quote(root)}`, {}, signal)),
+  );
+  return {
+    email: me.email,
+    superuser: me.is_superuser,
+    groups: me.groups,
+    login: me.login,
+    register: me.register,
+    oidc: me.oidc ?? false,
+    writable: rights.filter((_, i) => may[i]?.write),
+    used_bytes: me.used_bytes ?? null,
+    quota_bytes: me.quota_bytes ?? null,
+  };
+}
+
+export function useSession(): UseQueryResult<Session> {
+  return useQuery({ queryKey: ['session'], queryFn: ({ signal }) => session(signal) });
+}
+
+/** Number of datasets and files in a root. */
+export function useRootCount(root: string, enabled: boolean): UseQueryResult<number> {
+  return useQuery({
+    queryKey: ['search', 'count', root],
+    queryFn: async ({ signal }) => (await getJson<Found>('api/search', { root, limit: 1 }, signal)).total,
+    enabled,
+  });
+}
+
+export function useRoots(): UseQueryResult<Root[]> {
+  return useQuery({
+    queryKey: ['roots'],
+    queryFn: async ({ signal }) => Object.values(await getJson<Record<string, Root>>('api/roots', {}, signal)),
+  });
+}
+
+export const PAGE = 1000;
+
+export function listing(path: string, after: string | null, signal?: AbortSignal): Promise<Listing> {
+  return getJson<Listing>(`api/browse/${quote(path)}`, { after: after ?? undefined, limit: PAGE }, signal);
+}
+
+export function useFound(words: string, kind: string, enabled: boolean) {
+  return useInfiniteQuery({
+    queryKey: ['search', words, kind],
+    queryFn: ({ pageParam, signal }) =>
+      getJson<Found>('api/search', { q: words, kind, after: pageParam || undefined, limit: PAGE }, signal),
+    initialPageParam: '',
+    getNextPageParam: (page: Found) => page.next ?? undefined,
+    placeholderData: keepPreviousData,
+    enabled,
+  });
+}
+
+export function search(words: string, limit: number, signal?: AbortSignal): Promise<Found> {
+  return getJson<Found>('api/search', { q: words, limit }, signal);
+}
+
+export function useRecent(): UseQueryResult<Found> {
+  return useQuery({
+    queryKey: ['search', 'recent'],
+    queryFn: ({ signal }) => getJson<Found>('api/search', { sort: '-mtime', limit: 8 }, signal),
+  });
+}
+
+export function useInfo(path: string): UseQueryResult<Versioned> {
+  return useQuery({
+    queryKey: ['info', path],
+    queryFn: async ({ signal }) => {
+      const info = await getJson<Info>(`api/info/${quote(path)}`, {}, signal);
+      return { info, version: info.version ?? '', stale: info.freshness?.stale_s ?? null };
+    },
+  });
+}
+
+/** What a read cost: shown in the status bar. */
+export interface Cost {
+  path: string;
+  slice: string;
+  note: string;
+  rawBytes: number;
+  sentBytes: number;
+  encoding: string;
+  source: string;
+  milliseconds: number;
+}
+
+export interface Read extends Slice {
+  cost: Cost;
+  /** Values that one min/max pair stands for; 1 for plain values. Lines only. */
+  step: number;
+  /** Number of rows that fit the filter. Rows only. */
+  total: number;
+}
+
+interface Query {
+  [key: string]: string | number | undefined;
+}
+
+/** Read raw values from one of the `/api/view` endpoints. */
+export async function readView(
+  what: 'slice' | 'tile' | 'line' | 'rows',
+  path: string,
+  query: Query,
+  signal?: AbortSignal,
+): Promise<Read> {
+  const target = url(`api/view/${what}/${quote(path)}`, query);
+  const started = performance.now();
+  const response = await request(target, { signal });
+  const buffer = await response.arrayBuffer();
+  const dtype = JSON.parse(response.headers.get('X-Dtype') ?? '"|u1"') as WireDtype;
+  const shape = JSON.parse(response.headers.get('X-Shape') ?? '[]') as number[];
+  const rangeText = response.headers.get('X-Range');
+  const range = rangeText ? (JSON.parse(rangeText) as [number, number]) : null;
+  const slice = decode(buffer, dtype, shape, response.headers.get('X-Filter') === 'shuffle', range);
+  const timing = performance.getEntriesByName(target).at(-1) as PerformanceResourceTiming | undefined;
+  const step = Number(response.headers.get('X-Step') ?? 1);
+  return {
+    ...slice,
+    step,
+    total: Number(response.headers.get('X-Total') ?? 0),
+    cost: {
+      path,
+      slice: String(query.s ?? ''),
+      note: step > 1 ? `min/max of every ${step}` : '',
+      rawBytes: buffer.byteLength,
+      sentBytes: timing?.encodedBodySize || Number(response.headers.get('Content-Length') ?? 0) || buffer.byteLength,
+      encoding: response.headers.get('Content-Encoding') ?? '',
+      source: response.headers.get('X-Cat2-Source') ?? '',
+      milliseconds: Math.round(performance.now() - started),
+    },
+  };
+}
+
+const MAX_KEPT_MS = 120_000;
+
+export function sliceQuery(path: string, version: string, s: string) {
+  return {
+    queryKey: ['slice', path, version, s],
+    queryFn: ({ signal }: { signal: AbortSignal }) =>
+      readView('slice', path, { s, v: version || undefined, filter: 'shuffle' }, signal),
+    staleTime: Infinity,
+    gcTime: MAX_KEPT_MS,
+  };
+}
+
+export function useSlice(path: string, version: string, s: string, enabled = true): UseQueryResult<Read> {
+  return useQuery({ ...sliceQuery(path, version, s), enabled, placeholderData: keepPreviousData });
+}
+
+export function useLine(path: string, version: string, s: string, enabled = true): UseQueryResult<Read> {
+  return useQuery({
+    queryKey: ['line', path, version, s],
+    queryFn: ({ signal }) => readView('line', path, { s, n: 2400, v: version || undefined, filter: 'shuffle' }, signal),
+    staleTime: Infinity,
+    gcTime: MAX_KEPT_MS,
+    placeholderData: keepPreviousData,
+    enabled,
+  });
+}
+
+export function useStatistics(path: string, version: string, s: string, enabled = true): UseQueryResult<Statistics> {
+  return useQuery({
+    queryKey: ['stats', path, version, s],
+    queryFn: ({ signal }) =>
+      getJson<Statistics>(`api/view/stats/${quote(path)}`, { s, v: version || undefined }, signal),
+    staleTime: Infinity,
+    gcTime: MAX_KEPT_MS,
+    placeholderData: keepPreviousData,
+    enabled,
+  });
+}
+
+export function useCacheMap(path: string, version: string): UseQueryResult<CacheMap> {
+  return useQuery({
+    queryKey: ['cache', path, version],
+    queryFn: ({ signal }) => getJson<CacheMap>(`api/view/cache/${quote(path)}`, {}, signal),
+    staleTime: 0,
+  });
+}

@@ -1,0 +1,374 @@
+import { useQueries, useQuery, useQueryClient } from '@tanstack/react-query';
+import { ChevronRight, CloudOff, Database, Folder, Lock } from 'lucide-react';
+import { useDeferredValue, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
+import { listing, search, useFound, useRoots } from '../api/queries';
+import type { Entry, Listing } from '../api/types';
+import { navigate, placeOf } from '../state/location';
+import { change, useSettings } from '../state/settings';
+import { useSubscribe } from '../state/actions';
+import * as format from '../ui/format';
+import { iconOf } from '../ui/KindIcon';
+import { Marked } from '../ui/Marked';
+import { foundRows, treeRows, type Row } from './treeRows';
+
+const ROW = 28;
+const KINDS = [
+  ['', 'All'],
+  ['1d', '1-D'],
+  ['2d', '2-D'],
+  ['nd', 'n-D'],
+  ['table', 'Table'],
+  ['file', 'File'],
+] as const;
+
+function describe(entry: Entry): string {
+  return entry.shape ? format.shortShape(entry.shape) : format.bytes(entry.nbytes);
+}
+
+/** Roots, folders and datasets, with a filter over names, types, shapes and attributes. */
+export function Tree({ open }: { open: string }) {
+  const [filter, setFilter] = useState('');
+  const [kind, setKind] = useState('');
+  const words = useDeferredValue(filter.trim());
+  const filtering = words !== '' || kind !== '';
+  const found = useFound(words, kind, filtering);
+  const { rows, summary, more } = useTreeRows(open, filtering, found);
+  const { treeWidth } = useSettings();
+
+  return (
+    <nav className="tree-pane" aria-label="Datasets">
+      <div className="tree-tools">
+        <input
+          id="tree-filter"
+          className="input quiet"
+          type="search"
+          placeholder="Filter by name, type or shape"
+          aria-label="Filter datasets by name, type, shape or attribute"
+          value={filter}
+          onChange={(event) => setFilter(event.target.value)}
+          onKeyDown={(event) => {
+            if (event.key === 'Escape') setFilter('');
+            if (event.key === 'ArrowDown') document.getElementById('tree')?.focus();
+          }}
+        />
+        <div className="kinds" role="group" aria-label="Kinds shown">
+          {KINDS.map(([value, label]) => (
+            <button key={value} type="button" aria-pressed={kind === value} onClick={() => setKind(value)}>
+              {label}
+            </button>
+          ))}
+        </div>
+      </div>
+      {filtering && found.data && rows.length === 0 ? (
+        <p className="tree-note">Nothing matches “{words || kind}”.</p>
+      ) : (
+        <Rows rows={rows} open={open} words={words.split(/\s+/)} onMore={more} />
+      )}
+      <div className="tree-foot">{summary}</div>
+      <div
+        className="tree-grip"
+        onPointerDown={(event) => event.currentTarget.setPointerCapture(event.pointerId)}
+        onPointerMove={(event) => {
+          if (event.buttons === 1) change({ treeWidth: Math.min(Math.max(event.clientX, 200), 620) });
+        }}
+        onDoubleClick={() => change({ treeWidth: 300 })}
+        aria-hidden
+        title={`${treeWidth} px wide; drag to change`}
+      />
+    </nav>
+  );
+}
+
+type Expanded = ReadonlySet<string>;
+let kept: Expanded = new Set();
+
+function useExpanded(open: string, names: string[]): [Expanded, (path: string, on: boolean) => void] {
+  const [expanded, setExpanded] = useState<Expanded>(kept);
+  const only = names.length === 1 ? names[0] : undefined;
+  useEffect(() => {
+    const parents = open.split('/').map((_, i, all) => all.slice(0, i).join('/'));
+    setExpanded((now) => new Set([...now, ...parents.filter(Boolean), ...(only ? [only] : [])]));
+  }, [open, only]);
+  kept = expanded;
+  return [
+    expanded,
+    (path, on) =>
+      setExpanded((now) => {
+        const next = new Set(now);
+        if (on) next.add(path);
+        else next.delete(path);
+        return next;
+      }),
+  ];
+}
+
+interface Tree {
+  rows: (Row & { toggle?: (on: boolean) => void })[];
+  summary: string;
+  more: (row: Row) => void;
+}
+
+function useTreeRows(open: string, filtering: boolean, found: ReturnType<typeof useFound>): Tree {
+  const roots = useRoots();
+  const subscribed = useMemo(() => (roots.data ?? []).filter((root) => root.subscribed), [roots.data]);
+  const [expanded, toggle] = useExpanded(
+    open,
+    subscribed.map((root) => root.name),
+  );
+  const client = useQueryClient();
+  const all = useQuery({ queryKey: ['search', 'count'], queryFn: ({ signal }) => search('', 1, signal) });
+  const paths = [...expanded].filter((path) =>
+    subscribed.some((root) => path === root.name || path.startsWith(`${root.name}/`)),
+  );
+  const listings = useQueries({
+    queries: paths.map((path) => ({
+      queryKey: ['browse', path],
+      queryFn: async ({ signal }: { signal: AbortSignal }) => [await listing(path, null, signal)],
+    })),
+  });
+
+  if (filtering) {
+    const pages = found.data?.pages ?? [];
+    const rows = foundRows(
+      pages.flatMap((page) => page.entries),
+      describe,
+    );
+    const total = pages[0]?.total ?? 0;
+    if (found.hasNextPage) rows.push({ ...lastNote(rows.length) });
+    return {
+      rows,
+      summary: found.isFetching ? 'Searching…' : `${format.count(total)} found`,
+      more: () => void found.fetchNextPage(),
+    };
+  }
+  const known = (path: string) => {
+    const result = listings[paths.indexOf(path)];
+    return { pages: result?.data, error: result?.error };
+  };
+  const rows = treeRows(roots.data ?? [], expanded, known, describe).map((row) =>
+    row.expanded === null ? row : { ...row, toggle: (on: boolean) => toggle(row.path, on) },
+  );
+  return {
+    rows,
+    summary: roots.data
+      ? all.data
+        ? `${format.count(all.data.total)} datasets and files in ${subscribed.length} roots`
+        : ''
+      : 'Loading…',
+    more: (row) => void nextPage(client, row.path),
+  };
+}
+
+function lastNote(index: number): Row {
+  return {
+    key: `more-${index}`,
+    type: 'more',
+    path: '',
+    label: 'More…',
+    level: 0,
+    expanded: null,
+    position: 1,
+    siblings: 1,
+    extra: '',
+  };
+}
+
+async function nextPage(client: ReturnType<typeof useQueryClient>, path: string): Promise<void> {
+  const pages = client.getQueryData<Listing[]>(['browse', path]) ?? [];
+  const after = pages.at(-1)?.next;
+  if (after) client.setQueryData(['browse', path], [...pages, await listing(path, after)]);
+}
+
+interface RowsProps {
+  rows: Tree['rows'];
+  open: string;
+  words: string[];
+  onMore: (row: Row) => void;
+}
+
+function Rows({ rows, open, words, onMore }: RowsProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const [{ top, height }, setView] = useState({ top: 0, height: 800 });
+  const [active, setActive] = useState(0);
+  const typed = useRef({ text: '', at: 0 });
+  const subscribe = useSubscribe();
+  const at = Math.min(active, Math.max(rows.length - 1, 0));
+
+  useEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const observer = new ResizeObserver(() => setView((view) => ({ ...view, height: element.clientHeight })));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+
+  useEffect(() => {
+    const index = rows.findIndex((row) => row.type === 'entry' && row.path === open);
+    if (index >= 0) {
+      setActive(index);
+      reveal(index);
+    }
+    // Rows come and go while folders load; only a newly opened dataset moves the tree.
+  }, [open, rows.length > 0]); // eslint-disable-line
+
+  function reveal(index: number) {
+    const element = box.current;
+    if (!element) return;
+    const y = index * ROW;
+    if (y < element.scrollTop) element.scrollTop = y;
+    else if (y + ROW > element.scrollTop + element.clientHeight) element.scrollTop = y + ROW - element.clientHeight;
+  }
+
+  function go(index: number) {
+    const next = Math.min(Math.max(index, 0), rows.length - 1);
+    setActive(next);
+    reveal(next);
+  }
+
+  function choose(row: Tree['rows'][number]) {
+    if (row.type === 'more') onMore(row);
+    else if (row.type === 'entry') navigate(placeOf(row.path));
+    else if (row.type === 'folder' || row.type === 'root') {
+      if (row.toggle) row.toggle(!row.expanded);
+      else navigate(placeOf(row.path));
+    }
+  }
+
+  function onKey(event: KeyboardEvent) {
+    const row = rows[at];
+    if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(Math.floor(height / ROW) - 1, 1);
+    const moves: Record<string, number> = {
+      ArrowDown: at + 1,
+      ArrowUp: at - 1,
+      Home: 0,
+      End: rows.length - 1,
+      PageDown: at + page,
+      PageUp: at - page,
+    };
+    const target = moves[event.key];
+    if (target !== undefined) go(target);
+    else if (event.key === 'Enter' || event.key === ' ') choose(row);
+    else if (event.key === 'ArrowRight') {
+      if (row.expanded === false) row.toggle?.(true);
+      else if (row.expanded) go(at + 1);
+    } else if (event.key === 'ArrowLeft') {
+      if (row.expanded) row.toggle?.(false);
+      else go(parentIndex(rows, at));
+    } else if (event.key === 's' && row.root && !row.root.subscribed) subscribe.mutate(row.path);
+    else if (/^[\p{L}\p{N}_.-]$/u.test(event.key)) typeAhead(event.key);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  function typeAhead(key: string) {
+    const now = Date.now();
+    typed.current = { text: now - typed.current.at < 700 ? typed.current.text + key : key, at: now };
+    const text = typed.current.text.toLowerCase();
+    const order = [...rows.keys()].map((_, i) => (at + (text.length > 1 ? 0 : 1) + i) % rows.length);
+    const hit = order.find((i) => rows[i]?.label.toLowerCase().startsWith(text));
+    if (hit !== undefined) go(hit);
+  }
+
+  const first = Math.max(0, Math.floor(top / ROW) - 8);
+  const last = Math.min(rows.length, Math.ceil((top + height) / ROW) + 8);
+  return (
+    <div
+      id="tree"
+      ref={box}
+      className="tree"
+      role="tree"
+      tabIndex={0}
+      aria-label="Roots, folders and datasets"
+      aria-activedescendant={rows[at] ? `tree-${at}` : undefined}
+      onScroll={(event) => {
+        const { scrollTop, clientHeight } = event.currentTarget;
+        setView({ top: scrollTop, height: clientHeight });
+      }}
+      onKeyDown={onKey}
+    >
+      <div className="tree-space" role="presentation" style={{ height: rows.length * ROW }}>
+        {rows.slice(first, last).map((row, i) => (
+          <TreeRow
+            key={row.key}
+            id={`tree-${first + i}`}
+            row={row}
+            top={(first + i) * ROW}
+            active={first + i === at}
+            selected={row.type === 'entry' && row.path === open}
+            words={words}
+            onChoose={() => {
+              setActive(first + i);
+              choose(row);
+            }}
+            onSubscribe={() => subscribe.mutate(row.path)}
+          />
+        ))}
+      </div>
+    </div>
+  );
+}
+
+function parentIndex(rows: Row[], at: number): number {
+  const level = rows[at]?.level ?? 0;
+  for (let i = at - 1; i >= 0; i--) if ((rows[i]?.level ?? 0) < level) return i;
+  return at;
+}
+
+interface TreeRowProps {
+  id: string;
+  row: Row;
+  top: number;
+  active: boolean;
+  selected: boolean;
+  words: string[];
+  onChoose: () => void;
+  onSubscribe: () => void;
+}
+
+function TreeRow({ id, row, top, active, selected, words, onChoose, onSubscribe }: TreeRowProps) {
+  const Icon = row.entry ? iconOf(row.entry) : row.type === 'folder' ? Folder : rootIcon(row.label);
+  const classes = ['tree-row', row.type, active && 'active', selected && 'open-dataset'].filter(Boolean).join(' ');
+  return (
+    <div
+      id={id}
+      className={classes}
+      role="treeitem"
+      aria-level={row.level + 1}
+      aria-setsize={row.siblings}
+      aria-posinset={row.position}
+      aria-expanded={row.expanded ?? undefined}
+      aria-selected={selected}
+      style={{ top, ['--level' as string]: row.level }}
+      title={row.path}
+      onClick={onChoose}
+    >
+      {row.expanded !== null ? <ChevronRight className="twist" aria-hidden /> : <span className="twist" />}
+      {row.type !== 'note' && row.type !== 'more' && <Icon className="row-icon" aria-hidden />}
+      <span className={row.type === 'note' ? 'name muted' : 'name'}>
+        <Marked text={row.label} words={words} />
+      </span>
+      {row.root?.state === 'offline' && (
+        <CloudOff className="row-icon" role="img" aria-label="publisher offline: cached data only" />
+      )}
+      {row.root && !row.root.subscribed ? (
+        <span
+          className="btn small"
+          onClick={(event) => {
+            event.stopPropagation();
+            onSubscribe();
+          }}
+        >
+          Subscribe
+        </span>
+      ) : (
+        <span className="extra">{row.extra}</span>
+      )}
+    </div>
+  );
+}
+
+function rootIcon(name: string): typeof Folder {
+  return name === '@personal' ? Lock : Database;
+}

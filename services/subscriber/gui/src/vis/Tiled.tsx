@@ -1,0 +1,102 @@
+import {
+  ColorBar,
+  DefaultInteractions,
+  KeepZoom,
+  ResetZoomButton,
+  TiledHeatmapMesh,
+  TiledTooltipMesh,
+  VisCanvas,
+  type ColorMap,
+} from '@h5web/lib';
+import { useEffect, useMemo, useState } from 'react';
+import { reportCost } from '../state/notices';
+import { sliceText, type Dims, type View } from '../state/view';
+import * as format from '../ui/format';
+import { PlotKeys } from './PlotKeys';
+import { SCALE, type Domains } from './picture';
+import { ServerTiles } from './tileStore';
+
+interface Props {
+  path: string;
+  version: string;
+  dims: Dims;
+  rows: number;
+  columns: number;
+  view: View;
+  domains: Domains;
+  colorMap: ColorMap;
+  units: string;
+  isInteger: boolean;
+}
+
+/** A picture too large to be read at once: only the tiles in view, at the resolution of the screen. */
+export function Tiled({ path, version, dims, rows, columns, view, domains, colorMap, units, isInteger }: Props) {
+  const [failure, setFailure] = useState('');
+  const [round, setRound] = useState(0);
+  const text = sliceText(dims);
+  const api = useMemo(
+    () => new ServerTiles(path, version, dims, rows, columns, reportCost, (error) => setFailure(error.message)),
+    // A new array of dims with the same text is the same picture.
+    [path, version, text, rows, columns, round], // eslint-disable-line
+  );
+  useEffect(() => setFailure(''), [api]);
+  const xName = `D${dims.indexOf('x')}`;
+  const yName = `D${dims.indexOf('y')}`;
+  const flip = view.up ? 1 : -1;
+  return (
+    <div className="plot h5w tiled" role="figure" aria-label={`${path}[${text}]`}>
+      {failure && (
+        <p className="vis-note notice bad" role="alert">
+          A part of the picture is missing: {failure}{' '}
+          <button type="button" className="btn small" onClick={() => setRound(round + 1)}>
+            Try again
+          </button>
+        </p>
+      )}
+      <VisCanvas
+        aspect={view.ratio}
+        abscissaConfig={{ visDomain: [0, columns], isIndexAxis: true, showGrid: view.grid, label: xName }}
+        ordinateConfig={{ visDomain: [0, rows], isIndexAxis: true, showGrid: view.grid, label: yName, flip: !view.up }}
+      >
+        <DefaultInteractions />
+        <ResetZoomButton />
+        <group scale={[1, flip, 1]}>
+          <TiledHeatmapMesh
+            api={api}
+            domain={domains.shown}
+            scaleType={SCALE[view.scale]}
+            colorMap={colorMap}
+            invertColorMap={view.inv}
+            qualityFactor={0.5}
+          />
+        </group>
+        <TiledTooltipMesh
+          renderTooltip={(x, y, value) => (
+            <>
+              {yName}={inside(y, rows)}, {xName}={inside(x, columns)}
+              <div>
+                <strong data-testid="pixel">
+                  {isInteger && Number.isFinite(value) ? String(value) : format.number(value)}
+                </strong>{' '}
+                {units}
+              </div>
+            </>
+          )}
+        />
+        <KeepZoom visKey={`${path}:${xName}${yName}:tiled`} />
+        <PlotKeys />
+      </VisCanvas>
+      <ColorBar
+        domain={domains.shown}
+        scaleType={SCALE[view.scale]}
+        colorMap={colorMap}
+        invertColorMap={view.inv}
+        withBounds
+      />
+    </div>
+  );
+}
+
+function inside(value: number, length: number): number {
+  return Math.min(Math.max(Math.floor(value), 0), length - 1);
+}
