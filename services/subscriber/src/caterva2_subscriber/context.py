@@ -19,14 +19,18 @@ from .catalog import Catalog
 from .economy import Economy
 from .fetching import Fetcher
 from .library import Library
+from .live import LiveEvents
 from .people import open_people
 from .published import PublishedRoots
 from .rights import Rights
+from .search import SearchIndex
 from .settings import SubscriberSettings
 from .spaces.opening import open_spaces
 from .spaces.store import Spaces
 from .tracking import Tracking
 from .upstream import Upstream
+from .views.planes import Planes
+from .web.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class Context:
     published: PublishedRoots
     library: Library
     spaces: Spaces
+    planes: Planes
+    live: LiveEvents
+    index: SearchIndex
+    bundle: Bundle
 
     def published_roots(self) -> list[str]:
         """Return the names of the published roots that are known here."""
@@ -77,6 +85,7 @@ class Context:
         )
         library = Library(people.rights, published)
         spaces = await open_spaces(settings, stack, people, library=library, threads=threads)
+        changes = tracking.changes
         return cls(
             settings=settings,
             health=health,
@@ -91,6 +100,10 @@ class Context:
             published=published,
             library=library,
             spaces=spaces,
+            planes=Planes(threads),
+            live=await stack.enter_async_context(LiveEvents.open(changes, tracking.roots)),
+            index=await stack.enter_async_context(SearchIndex.open(catalog, library, changes, threads)),
+            bundle=await threads.run(Bundle, settings.urlbase),
         )
 
 

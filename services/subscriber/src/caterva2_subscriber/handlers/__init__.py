@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from . import auth, cache, catalogue, chunks, fetch, rights, roots, spaces, users
+from ..web import pages
+from . import auth, cache, catalogue, chunks, events, fetch, rights, roots, search, spaces, users, view
 
 ROUTERS: tuple[APIRouter, ...] = (
     roots.router,
@@ -16,4 +17,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     spaces.router,
     users.router,
     rights.router,
+    view.router,
+    search.router,
+    events.router,
+    pages.router,
 )

@@ -1,0 +1,57 @@
+"""Changes as they happen: ``/api/events``, server-sent events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
+
+from ..auth.principal import OptionalPrincipal, Principal
+from ..context import Context, ContextDep
+from ..live import Happened, LiveEvent, may_see
+
+router = APIRouter(tags=["events"])
+
+PING_S = 15.0
+STREAM_S = 300.0
+"""Seconds after which a stream ends: its reader comes back by itself, and who that is gets checked again."""
+
+
+@router.get("/api/events", summary="Changes of datasets as they happen", response_class=StreamingResponse)
+async def events(
+    request: Request,
+    context: ContextDep,
+    principal: OptionalPrincipal,
+    last_event_id: Annotated[str | None, Header()] = None,
+    last: Annotated[str | None, Query(max_length=64, description="As the header Last-Event-ID")] = None,
+) -> StreamingResponse:
+    """Stream events: ``changed``, ``removed``, ``root-online``, ``root-offline``, ``resync`` (something was missed).
+
+    The data are JSON: ``root``, ``path`` below it, ``etag``. Only roots that the reader may read are told of.
+    """
+    stream = _stream(request, context, principal, last_event_id or last)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _stream(
+    request: Request, context: Context, principal: Principal, last_id: str | None
+) -> AsyncGenerator[bytes, None]:
+    live = context.live
+    yield b"retry: 2000\n\n"
+    position = live.position(last_id)
+    if position is None:
+        position = live.position(None) or 0
+        yield live.format(LiveEvent(position, Happened.RESYNC))
+    ends = time.monotonic() + STREAM_S
+    while time.monotonic() < ends and not await request.is_disconnected():
+        found = await live.behind(position, PING_S)
+        if not found:
+            yield b": ping\n\n"
+        for event in found:
+            position = event.number
+            if await may_see(event, principal, context.rights):
+                yield live.format(event)

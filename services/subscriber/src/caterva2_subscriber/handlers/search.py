@@ -1,0 +1,101 @@
+"""Finding datasets: ``/api/search`` over everything, ``/api/browse`` folder by folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Header, Query, Response
+
+from caterva2.errors import NotFound, RootNotFound, Unavailable
+from caterva2.paths import PERSONAL, PUBLIC, SHARED, SPECIAL_ROOTS, check_root, split
+
+from ..auth.principal import OptionalPrincipal, Principal
+from ..context import Context, ContextDep
+from ..search import Shown, Summary, browse, matching
+from .compression import compress
+
+router = APIRouter(tags=["catalogue"])
+
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+After = Annotated[str, Query(max_length=2000, description="`next` of the page before")]
+Coding = Annotated[str, Header(alias="accept-encoding")]
+
+
+@router.get("/api/search", summary="Datasets and files by name, type, shape and attributes", response_class=Response)
+async def search(
+    context: ContextDep,
+    principal: OptionalPrincipal,
+    q: Annotated[str, Query(max_length=500, description="Words that must all be found")] = "",
+    kind: Annotated[Shown, Query(description="Only arrays with so many axes, tables of records, or files")] = "",
+    root: Annotated[str, Query(max_length=100)] = "",
+    sort: Literal["path", "-mtime"] = "path",
+    after: After = "",
+    limit: Limit = 100,
+    accept_encoding: Coding = "",
+) -> Response:
+    """Answer with a page of what is found in the roots that the reader may read: ``entries``, ``total``, ``next``.
+
+    Words are looked for in paths, types (`float32`), shapes (`1030x1065`) and attributes (`units=mA`).
+    """
+    roots = [check_root(root)] if root else await _readable(context, principal)
+    if root and not await context.rights.readable(principal, root):
+        raise RootNotFound(f"{root} not known by the broker")
+    found: list[Summary] = []
+    for name in roots:
+        try:
+            summaries = await context.index.summaries(principal, name)
+        except NotFound:
+            continue  # it went away since the roots were listed
+        found += await context.threads.run(matching, summaries, q, kind)
+    if sort == "-mtime":
+        found.sort(key=lambda summary: -(summary.mtime or 0.0))
+        return _page({"total": len(found)}, found[:limit], None, accept_encoding)
+    found.sort(key=lambda summary: summary.path)
+    total = len(found)
+    page = [summary for summary in found if summary.path > after][: limit + 1]
+    return _page({"total": total}, page[:limit], page[limit - 1].path if len(page) > limit else None, accept_encoding)
+
+
+@router.get("/api/browse/{path:path}", summary="What is directly in a root or folder", response_class=Response)
+async def browse_path(
+    path: str,
+    context: ContextDep,
+    principal: OptionalPrincipal,
+    after: After = "",
+    limit: Limit = 1000,
+    accept_encoding: Coding = "",
+) -> Response:
+    """Answer with the ``folders`` (name, number of datasets, bytes) and a page of the ``entries``."""
+    root, rel = split(path)
+    path = f"{root}/{rel}" if rel else root
+    await context.rights.require_read(principal, root)
+    if root not in SPECIAL_ROOTS:
+        await context.tracking.require_known(root)
+    summaries = await context.index.summaries(principal, root)
+    folders, entries = await context.threads.run(browse, summaries, path)
+    page = [summary for summary in entries if summary.path > after][: limit + 1]
+    shown = [] if after else [{"name": f.name, "count": f.count, "nbytes": f.nbytes} for f in folders]
+    following = page[limit - 1].path if len(page) > limit else None
+    return _page({"path": path, "folders": shown}, page[:limit], following, accept_encoding)
+
+
+async def _readable(context: Context, principal: Principal) -> list[str]:
+    names = [root.name for root in context.tracking.roots() if root.subscribed]
+    if not principal.is_anonymous:
+        names.append(PERSONAL)
+    names += [PUBLIC, SHARED]
+    return [name for name in names if await _may_read(context, principal, name)]
+
+
+async def _may_read(context: Context, principal: Principal, root: str) -> bool:
+    try:
+        return await context.rights.readable(principal, root)
+    except (NotFound, Unavailable):
+        return False
+
+
+def _page(head: dict[str, Any], page: list[Summary], following: str | None, accept_encoding: str) -> Response:
+    body = orjson.dumps({**head, "entries": [summary.shown() for summary in page], "next": following})
+    sent, headers = compress(body, accept_encoding)
+    return Response(sent, headers={**headers, "Cache-Control": "private, no-cache"}, media_type="application/json")

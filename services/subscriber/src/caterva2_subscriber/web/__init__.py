@@ -1,0 +1,1 @@
+"""The web GUI: serving the bundle that was built from ``services/subscriber/gui``."""
