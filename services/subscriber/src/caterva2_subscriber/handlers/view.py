@@ -33,7 +33,7 @@ from ..views.planes import SAMPLE_ELEMENTS, check_tile, level_selection_shape, p
 from ..views.rows import order_of
 from ..views.statistics import describe
 from .compression import compress
-from .conditions import cache_control, etag_matches, require_version
+from .conditions import cache_control, etag_matches, version_check
 from .sending import with_current
 
 router = APIRouter(prefix="/api/view", tags=["view"])
@@ -100,7 +100,7 @@ async def _view(asked: Asked, parts: tuple[object, ...], work: Work) -> Response
         asked.path,
         answer,
         request=asked.request,
-        check=lambda resource: require_version(None, asked.v, resource.etag),
+        check=version_check(None, asked.v),
     )
 
 
