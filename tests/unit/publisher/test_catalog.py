@@ -99,9 +99,9 @@ def test_a_snapshot_is_one_state_whatever_happens_meanwhile(catalog: Catalog) ->
 def test_a_comparison_finds_what_is_new_changed_and_missing(catalog: Catalog) -> None:
     catalog.apply([changed("same"), changed("other"), changed("gone")])
     with catalog.compare() as comparison:
-        comparison.add([changed("same").found, changed("other", "v2").found])
-        comparison.add([changed("new").found])
-        assert comparison.changed() == [changed("new").found, changed("other", "v2").found]
+        other, new = changed("other", "v2").found, changed("new").found
+        assert comparison.changed([changed("same").found, other]) == [other]
+        assert comparison.changed([new]) == [new]
         assert comparison.missing() == [("gone", 7)]
 
 

@@ -11,14 +11,13 @@ import fcntl
 import logging
 import os
 import sqlite3
-import struct
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +26,7 @@ import orjson
 from caterva2.errors import Conflict, StorageFailed
 from caterva2.events import DatasetEvent, Operation
 from caterva2.wire import Kind, ManifestHeader
-from caterva2_formats.base import Found, Stamp
+from caterva2_formats.base import Found
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,6 @@ CREATE TABLE outbox (seq INTEGER PRIMARY KEY, operation TEXT NOT NULL, event BLO
 CREATE TABLE digests (path TEXT PRIMARY KEY, etag TEXT NOT NULL, digests BLOB NOT NULL) WITHOUT ROWID;
 """
 
-_STAMP = struct.Struct("<QQQqq")  # SQLite has no unsigned numbers of 64 bits, as inodes may be
 _FORGET = ("DELETE FROM identity", "DELETE FROM entries", "DELETE FROM outbox", "DELETE FROM digests")
 
 
@@ -227,15 +225,13 @@ class Catalog:
     # --- comparing with a scan -----------------------------------------------------
     @contextmanager
     def compare(self) -> Iterator[Comparison]:
-        """Give a place to collect a whole scan and to read off how it differs from the index, in bounded memory."""
-        db = _connect(self._file)
-        try:
-            db.execute(
-                "CREATE TEMP TABLE scan (path TEXT PRIMARY KEY, etag TEXT NOT NULL, stamp BLOB NOT NULL) WITHOUT ROWID"
-            )
-            yield Comparison(db)
-        finally:
-            db.close()
+        """Give a place to compare a whole scan with one state of the index, in little memory."""
+        with self._reader() as db:
+            db.execute("BEGIN")
+            try:
+                yield Comparison(db)
+            finally:
+                db.execute("ROLLBACK")
 
     # --- changing ----------------------------------------------------------------
     def apply(self, changes: Iterable[Change], *, announce_each: bool = True) -> list[Change]:
@@ -393,31 +389,32 @@ class Catalog:
 
 
 class Comparison:
-    """A whole scan beside the index."""
+    """A scan of the whole root beside the index."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self._seen: set[int] = set()
 
-    def add(self, batch: Sequence[Found]) -> None:
-        """Collect a part of the scan."""
-        self._db.executemany(
-            "INSERT OR IGNORE INTO temp.scan VALUES (?, ?, ?)",
-            ((found.path, found.etag, _STAMP.pack(*astuple(found.stamp))) for found in batch),
-        )
-
-    def changed(self) -> list[Found]:
-        """Return what is at a version that the index does not have, sorted by path."""
-        rows = self._db.execute(
-            "SELECT s.* FROM temp.scan s LEFT JOIN entries e INDEXED BY entries_versions ON e.path = s.path"
-            " WHERE e.etag IS NOT s.etag ORDER BY s.path"
-        )
-        return [Found(path, etag, Stamp(*_STAMP.unpack(stamp))) for path, etag, stamp in rows]
+    def changed(self, batch: Sequence[Found]) -> list[Found]:
+        """Take in a part of the scan and return those of it at versions that the index does not have."""
+        known = {
+            path: (rowid, etag)
+            for rowid, path, etag in self._db.execute(
+                "SELECT e.rowid, e.path, e.etag FROM json_each(?) batch"
+                " CROSS JOIN entries e INDEXED BY entries_versions ON e.path = batch.value",
+                (orjson.dumps([found.path for found in batch]).decode(),),
+            )
+        }
+        self._seen.update(rowid for rowid, _ in known.values())
+        return [found for found in batch if found.path not in known or known[found.path][1] != found.etag]
 
     def missing(self) -> list[tuple[str, int]]:
-        """Return (path, device) of the entries that the scan did not meet."""
-        return self._db.execute(
-            "SELECT path, dev FROM entries WHERE path NOT IN (SELECT path FROM temp.scan) ORDER BY path"
-        ).fetchall()
+        """Return (path, device) of the entries that no part of the scan held."""
+        (total,) = self._db.execute("SELECT COUNT(*) FROM entries").fetchone()
+        if total == len(self._seen):
+            return []
+        rows = self._db.execute("SELECT rowid, path, dev FROM entries ORDER BY path")
+        return [(path, dev) for rowid, path, dev in rows if rowid not in self._seen]
 
 
 def _entry(row: tuple[str, str, int, int, str, int, float, bytes]) -> Entry:

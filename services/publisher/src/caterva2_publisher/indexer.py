@@ -65,6 +65,16 @@ class Sight:
     reason: str = ""
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What a few looks found, to be recorded together."""
+
+    changes: list[Change] = field(default_factory=list)
+    missing: list[tuple[str, int]] = field(default_factory=list)
+    again: dict[str, float] = field(default_factory=dict)
+    devices: dict[str, int] = field(default_factory=dict)
+
+
 class Indexer:
     """Compares the files of a root with its index. Methods block.
 
@@ -115,12 +125,13 @@ class Indexer:
         if (unseen := self._unseen()) is not None:
             return unseen
         try:
+            changed: list[Found] = []
             with self._catalog.compare() as comparison:
                 for batch in _batched(self._root.scan(), SCAN_BATCH):
                     if self._stopping.is_set():
                         return Outcome()
-                    comparison.add([found for found in batch if not is_temporary(found.path)])
-                changed, missing = comparison.changed(), comparison.missing()
+                    changed += comparison.changed([found for found in batch if not is_temporary(found.path)])
+                missing = comparison.missing()
         except Unavailable as error:
             return Outcome(reconcile_in_s=error.retry_after_s or 1.0)
         except (UnsafeContent, OSError) as error:
@@ -213,48 +224,54 @@ class Indexer:
     # --- one batch --------------------------------------------------------------------
     def _take(self, seen: Sequence[Found | str], *, announce_each: bool) -> Outcome:
         """Record what is at each of some paths, given as such or as a walk found them just now."""
-        changes: list[Change] = []
-        missing: list[tuple[str, int]] = []
-        again: dict[str, float] = {}
+        batch = _Batch()
         with self._turn:
             for each in seen:
-                self._look_at(each, changes, missing, again)
-            news = self._record(changes, announce_each=announce_each)
-            removed, doubtful_s = self._remove(missing, announce_each=announce_each)
-        return Outcome(news + removed, again, doubtful_s)
+                if isinstance(each, str):
+                    self._look_at(each, batch)
+                else:
+                    self._take_up(each, batch)
+            news = self._record(batch.changes, announce_each=announce_each)
+            removed, doubtful_s = self._remove(batch.missing, announce_each=announce_each)
+        return Outcome(news + removed, batch.again, doubtful_s)
 
-    def _look_at(
-        self, seen: Found | str, changes: list[Change], missing: list[tuple[str, int]], again: dict[str, float]
-    ) -> None:
-        path = seen if isinstance(seen, str) else seen.path
+    def _look_at(self, path: str, batch: _Batch) -> None:
+        """Find out whether a path is new, changed, missing or as the index has it."""
         try:
-            found = self._root.find(path) if isinstance(seen, str) else seen
-            dev = self._tree.device(path)
+            found = self._root.find(path)
         except Unavailable as error:
-            again[path] = error.retry_after_s or 1.0
+            batch.again[path] = error.retry_after_s or 1.0
             return
         except (UnsafeContent, OSError):
-            again[path] = FAILED_READ_S
+            batch.again[path] = FAILED_READ_S
             return
         entry = self._catalog.get(path)
-        if found is None:
-            self._settling.forget(path)
-            if entry is not None:
-                missing.append((path, entry.dev))
+        if found is not None and (entry is None or entry.etag != found.etag):
+            self._take_up(found, batch)
             return
-        if entry is not None and entry.etag == found.etag:
-            self._settling.forget(path)
-            return
-        wait_s = self._settling.wait_s(found)
-        result = wait_s if wait_s > 0 else self._inspect(found, dev)
-        if isinstance(result, Changed):
-            changes.append(result)
-        else:
-            again[path] = result
+        self._settling.forget(path)
+        if entry is not None and found is None:
+            batch.missing.append((path, entry.dev))
 
-    def _inspect(self, found: Found, dev: int) -> Changed | float:
+    def _take_up(self, found: Found, batch: _Batch) -> None:
+        """Inspect a version that the index does not have, if it can be taken for whole."""
+        wait_s = self._settling.wait_s(found)
+        result = wait_s if wait_s > 0 else self._inspect(found, batch)
+        if isinstance(result, Changed):
+            batch.changes.append(result)
+        else:
+            batch.again[found.path] = result
+
+    def _device(self, path: str, batch: _Batch) -> int:
+        directory = path.rpartition("/")[0]
+        if directory not in batch.devices:
+            batch.devices[directory] = self._tree.device(path)
+        return batch.devices[directory]
+
+    def _inspect(self, found: Found, batch: _Batch) -> Changed | float:
         """Return what the checks of a file's bytes tell, or the seconds after which to try again."""
         try:
+            dev = self._device(found.path, batch)
             with self._root.open(found.path) as source:
                 if source.etag != found.etag:
                     return LOOK_AGAIN_S
@@ -268,11 +285,11 @@ class Indexer:
             return FAILED_READ_S
         except Caterva2Error as error:
             log.warning("%s is listed as unrecognized: %s", printable(found.path), error)
-            return _unrecognized(found, dev)
+            return _unrecognized(found, self._device(found.path, batch))
         except Exception:
             # Whatever a file makes the decoders do, the other files go on being served.
             log.exception("%s is listed as unrecognized", printable(found.path))
-            return _unrecognized(found, dev)
+            return _unrecognized(found, self._device(found.path, batch))
 
     # --- removals -------------------------------------------------------------------
     def _remove(self, missing: Sequence[tuple[str, int]], *, announce_each: bool) -> tuple[int, float | None]:
