@@ -54,7 +54,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def sample_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A running site for tests that leave its services and published roots as they are.
 
     It has people, an administrator (`Site.client(user=True)`), and the roots ``foo``, ``hdf5root`` and ``samples``.

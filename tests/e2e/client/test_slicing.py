@@ -19,8 +19,8 @@ ARRAYS = sample_arrays()
 
 
 @pytest.fixture(scope="module")
-def client(shared_site: Site):
-    with shared_site.client() as client:
+def client(sample_site: Site):
+    with sample_site.client() as client:
         yield client
 
 
@@ -111,8 +111,8 @@ def test_an_index_that_numpy_refuses_is_refused(datasets, key):
         _ = datasets["plane.b2nd"][key]
 
 
-def test_the_service_refuses_as_the_client_does(client, shared_site):
-    answer = httpx.get(f"{shared_site.subscriber.url}/api/fetch/samples/plane.b2nd", params={"slice_": "99"})
+def test_the_service_refuses_as_the_client_does(client, sample_site):
+    answer = httpx.get(f"{sample_site.subscriber.url}/api/fetch/samples/plane.b2nd", params={"slice_": "99"})
     assert answer.status_code == 400
     with pytest.raises(errors.InvalidSlice) as caught:
         client.fetch("samples/plane.b2nd", "99")
@@ -175,7 +175,7 @@ def test_freshness_is_told(datasets):
     assert ds.stale is False
 
 
-async def test_the_asynchronous_client_reads_the_same(shared_site):
-    async with caterva2.AsyncClient(shared_site.subscriber.url) as client:
+async def test_the_asynchronous_client_reads_the_same(sample_site):
+    async with caterva2.AsyncClient(sample_site.subscriber.url) as client:
         ds = await client.get("samples/cube.b2nd")
         same(await ds[2:5, ::-2, [1, 3]], ARRAYS["cube.b2nd"][2:5, ::-2, [1, 3]])

@@ -1,5 +1,6 @@
 """Roots, datasets and files as Python objects."""
 
+import pickle
 from pathlib import PurePosixPath
 
 import blosc2
@@ -101,6 +102,10 @@ def test_a_dtype_is_text_and_dtype_at_once(client):
     assert ds.dtype.itemsize == 8
     assert np.zeros(2, ds.dtype).dtype == np.int64
     assert table.dtype == TABLE.dtype
+    assert table.dtype == str(TABLE.dtype)
+    assert np.dtype(table.dtype) == TABLE.dtype
+    assert {str(TABLE.dtype): 1}[table.dtype] == 1
+    assert pickle.loads(pickle.dumps([ds.dtype, table.dtype])) == [np.dtype("int64"), TABLE.dtype]
     assert table.dtype.names == ("a", "b", "c")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._address import PathLike, check_urlbase, quote_path
-from ._auth import Auth, check_auth
+from ._auth import Auth, TokenAuth, check_auth
 from ._transport import Session
 from .paths import SPECIAL_ROOTS
 
@@ -16,6 +16,11 @@ class BaseClient:
     def __init__(self, urlbase: str, auth: Auth, timeout: float | None) -> None:
         self._session = Session(check_urlbase(urlbase), check_auth(auth), timeout)
         self._followed: set[str] = set(SPECIAL_ROOTS)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What goes to other processes is the session, never the password.
+        auth = self._session.auth if isinstance(self._session.auth, TokenAuth) else None
+        return _again, (type(self), self.urlbase, auth, self.timeout, self.cookie)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.urlbase}>"
@@ -46,6 +51,13 @@ class BaseClient:
     def get_download_url(self, path: PathLike) -> str:
         """Return the URL of a whole dataset or file, as a Blosc2 frame."""
         return f"{self.urlbase}/api/fetch/{quote_path(path)}"
+
+
+def _again(kind: Any, urlbase: str, auth: Auth, timeout: float | None, cookie: str | None) -> Any:
+    """Make a client in another process."""
+    client = kind(urlbase, auth, timeout)
+    client.cookie = cookie
+    return client
 
 
 def check_subscribed(root: str, answer: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import blosc2
 import numpy as np
 
+from ._address import PathLike
 from ._chunked import ChunkGrid
 from ._facts import ArrayFacts, same_path
 from ._file import File
@@ -50,6 +51,14 @@ class Dataset(ArrayFacts, File, blosc2.Operand):  # type: ignore[misc]
     def plan(self, key: Any = None) -> dict[str, Any]:
         """Return what reading ``self[key]`` would cost; see `Client.plan`."""
         return self.client.plan(self.path, key)
+
+    def copy(self, dst: PathLike | None = None) -> Any:
+        """Copy this to `dst` and return the copy.
+
+        Without `dst` this object is returned: libraries of arrays (dask) copy what they must not share with others,
+        and nobody can change data through this object.
+        """
+        return self if dst is None else super().copy(dst)
 
     def append(self, data: Any) -> tuple[int, ...]:
         """Append an array along the first axis.
@@ -99,6 +108,9 @@ class Dataset(ArrayFacts, File, blosc2.Operand):  # type: ignore[misc]
         return blosc2.Operand.__ne__(self, other) if same is NotImplemented else not same
 
     __hash__ = File.__hash__
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return (type(self).__name__, self.urlbase, str(self.path), str(self._version_of_meta))
 
     @property
     def info(self) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Types of elements, as text and as numpy's own objects."""
+"""Types of elements, as text and as numpy's own objects.
+
+The original reports a dtype as text, which programs compare with text; tools of the field want an object of numpy. What
+`dtype_of` returns is both, as far as numpy lets it be.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class DType(str):
-    """A dtype as the original reports it, as text, that also has the attributes of `numpy.dtype`.
-
-    ``ds.dtype == "int64"``, ``ds.dtype == np.int64``, ``ds.dtype.itemsize`` and ``ds.dtype.names`` all work.
-    """
+class _Described:
+    """Text that describes a dtype, with the attributes of that dtype."""
 
     __slots__ = ()
 
     @property
     def numpy(self) -> np.dtype[Any]:
         """The dtype as numpy's own object."""
-        return parse_dtype(self)
+        return parse_dtype(str(self))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -29,7 +30,7 @@ class DType(str):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
-            return str.__eq__(self, other)
+            return str(self) == str(other)
         import numpy as np
 
         try:
@@ -40,7 +41,44 @@ class DType(str):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = str.__hash__
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+class DType(_Described, str):
+    """A plain dtype: text that numpy understands, like ``int64``, ``>f4`` or ``datetime64[s]``."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+
+class StructuredDType(_Described):
+    """A dtype whose text numpy does not understand: with fields, or of elements that are arrays.
+
+    It equals its text, but is not text itself, because numpy looks for `dtype` in other objects only.
+    """
+
+    __slots__ = ("_text", "dtype")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.dtype = parse_dtype(text)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StructuredDType, (self._text,)
+
+
+def dtype_of(text: str) -> DType | StructuredDType:
+    """Return a dtype that is, or equals, its text, and has the attributes of numpy's dtype."""
+    return StructuredDType(text) if text.startswith(("[", "(", "{")) else DType(text)
 
 
 def parse_dtype(text: str) -> np.dtype[Any]:
@@ -54,11 +92,11 @@ def parse_dtype(text: str) -> np.dtype[Any]:
     import numpy as np
 
     try:
-        return np.dtype(str(text))
+        return np.dtype(text)
     except TypeError:
         pass
     try:
-        described: np.dtype[Any] = np.dtype(ast.literal_eval(str(text)))
+        described: np.dtype[Any] = np.dtype(ast.literal_eval(text))
     except (TypeError, ValueError, SyntaxError) as error:
         raise ValueError(f"{text[:80]!r} is not a dtype") from error
     return described

@@ -7,7 +7,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 from ._address import PathLike
-from ._dtypes import DType, parse_dtype
+from ._dtypes import DType, StructuredDType, dtype_of, parse_dtype
 from ._freshness import Freshness
 
 
@@ -140,9 +140,9 @@ class ArrayFacts(Facts):
     """What is known of a dataset."""
 
     @property
-    def dtype(self) -> DType:
-        """Type of an element."""
-        return DType(self._fact("dtype"))
+    def dtype(self) -> DType | StructuredDType:
+        """Type of an element: its text, with the attributes of numpy's dtype."""
+        return dtype_of(self._fact("dtype"))
 
     @property
     def shape(self) -> tuple[int, ...]:

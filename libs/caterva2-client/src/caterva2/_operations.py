@@ -68,6 +68,12 @@ def fetch(
     return (yield Call("GET", _url("fetch", path), params=params, patient=True))
 
 
+def fetch_stored(path: PathLike, range_: str | None = None) -> Operation[httpx.Response]:
+    """Answer with a dataset or file as it is stored, or with a range of its bytes."""
+    headers = {"accept-encoding": "identity"} | ({"range": range_} if range_ else {})
+    return (yield Call("GET", _url("fetch", path), headers=headers, patient=True))
+
+
 def fetch_key(path: PathLike, key: Any = None, field: str | None = None) -> Operation[httpx.Response]:
     """Answer to a Python key: text that is a slice, or else a filter; or what indexes an array."""
     if isinstance(key, str) and not slices.is_slice(key):

@@ -11,6 +11,7 @@ import json
 import random
 import sys
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
@@ -219,6 +220,8 @@ class Transport:
     def __init__(self, session: Session, *, transport: httpx.BaseTransport | None = None) -> None:
         self.session = session
         self.httpx_client = httpx.Client(**session.client_options(), transport=transport)
+        # Programs written for the original, which kept no connections, never close their clients.
+        weakref.finalize(self, self.httpx_client.close)
         self.httpx_client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def close(self) -> None:
