@@ -142,6 +142,11 @@ class MemberSource:
         vlmeta = {"_ftype": "hdf5", "_dsetname": member, **schunk["vlmeta"]}
         self.info = {**source.info, "schunk": {**schunk, "cbytes": 0, "cratio": 0.0, "vlmeta": vlmeta}}
 
+    @property
+    def compresses(self) -> bool:
+        """Whether chunks are compressed when they are read. See `DatasetSource.compresses`."""
+        return self._source.compresses
+
     def chunk(self, nchunk: int) -> bytes:
         """Return compressed chunk `nchunk`. Raises ChunkNotFound."""
         return self._source.chunk(nchunk)
