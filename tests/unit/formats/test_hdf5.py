@@ -300,7 +300,7 @@ def test_u5_filters_outside_the_list_are_refused(path: Path, handles: Handles) -
 
 
 def test_u5_plugins_are_never_loaded_from_disk() -> None:
-    program = "import os; from caterva2_formats import hdf5; hdf5._h5py(); print(os.environ['HDF5_PLUGIN_PRELOAD'])"
+    program = "import os; from caterva2_formats import hdf5; hdf5.library(); print(os.environ['HDF5_PLUGIN_PRELOAD'])"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout.strip() == "::"
 

@@ -241,11 +241,17 @@ def _read_metalayers(raw: bytes) -> dict[str, bytes]:
         _, places, _ = msgpack.unpackb(raw[87:], strict_map_key=False, raw=False, max_ext_len=0)
         if len(places) > 16:
             raise UnsafeContent("the frame has too many metalayers")
-        return {name: _bin32(raw, offset) for name, offset in places.items()}
+        return {_text(name): _bin32(raw, offset) for name, offset in places.items()}
     except UnsafeContent:
         raise
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException, struct.error):
         raise UnsafeContent("the metalayers of the frame are damaged") from None
+
+
+def _text(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(name)
+    return name
 
 
 def _bin32(raw: bytes, offset: int) -> bytes:
@@ -362,7 +368,7 @@ def _read_vlmeta(read_at: ReadAt, head: _Head) -> dict[str, bytes]:
         _, places, _ = unpacker.unpack()
         if len(places) > MAX_VLMETA:
             raise UnsafeContent(f"the frame has more than {MAX_VLMETA} attributes")
-        packed = {name: _bin32(trailer, offset) for name, offset in places.items()}
+        packed = {_text(name): _bin32(trailer, offset) for name, offset in places.items()}
     except UnsafeContent:
         raise
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException, struct.error):

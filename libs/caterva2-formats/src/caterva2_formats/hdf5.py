@@ -1,4 +1,4 @@
-"""HDF5 files: as published roots, and their datasets one by one. The only module that uses h5py.
+"""HDF5 files: as published roots, and their datasets one by one. The only module that imports h5py.
 
 A foreign HDF5 file can name other files (external links, external storage, virtual datasets), ask for filters that
 are loaded from disk, or hold chunks that fill the memory: all of these are refused (U5). Each access takes a shared
@@ -47,10 +47,10 @@ SETTLED_S = 10.0
 """Age in seconds below which a file that cannot be opened counts as being written."""
 RETRY_S = 2.0
 
-_BLOSC2 = 32026
+BLOSC2 = 32026
 _BITSHUFFLE = 32008
 # deflate, shuffle, fletcher32, szip, nbit, scale-offset; bzip2, lzf, blosc, lz4, zfp, zstd, blosc2.
-FILTERS = frozenset({1, 2, 3, 4, 5, 6, 307, 32000, 32001, 32004, 32013, 32015, _BLOSC2})
+FILTERS = frozenset({1, 2, 3, 4, 5, 6, 307, 32000, 32001, 32004, 32013, 32015, BLOSC2})
 # Its decoder crashed on mutated files: only for files that their owner publishes.
 TRUSTED_FILTERS = FILTERS | {_BITSHUFFLE}
 
@@ -58,7 +58,8 @@ _RECOMPRESSED = Coding()
 
 
 @cache
-def _h5py() -> Any:
+def library() -> Any:
+    """Return h5py with the filters of hdf5plugin, and without any other."""
     # Before HDF5 starts: it must not load filters from wherever a variable points to.
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
     import h5py
@@ -125,7 +126,7 @@ def _shared_lock(fd: int) -> Iterator[None]:
 def _open_h5(opened: OpenFile) -> Any:
     try:
         # By descriptor: the path may lead to another file by now.
-        return _h5py().File(f"/proc/self/fd/{opened.fd}", "r", locking=False)
+        return library().File(f"/proc/self/fd/{opened.fd}", "r", locking=False)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         opened.check()
         if "already open" in str(error) or time.time() - opened.mtime < SETTLED_S:
@@ -243,27 +244,27 @@ def _walk(group: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 def address_of(member: Any) -> int:
     """Return what identifies an object in its file, whatever the links to it are called."""
-    return int(_h5py().h5o.get_info(member.id).addr)
+    return int(library().h5o.get_info(member.id).addr)
 
 
 def is_dataset(member: Any) -> bool:
     """Tell whether an h5py object is a dataset."""
-    return isinstance(member, _h5py().Dataset)
+    return isinstance(member, library().Dataset)
 
 
 def is_group(member: Any) -> bool:
     """Tell whether an h5py object is a group."""
-    return isinstance(member, _h5py().Group)
+    return isinstance(member, library().Group)
 
 
 def is_hard_link(group: Any, name: str) -> bool:
     """Tell whether `name` is the object itself, not a reference to another place or file."""
-    return isinstance(group.get(name, getlink=True), _h5py().HardLink)
+    return isinstance(group.get(name, getlink=True), library().HardLink)
 
 
 def find_member(file: Any, member: str) -> Any:
     """Return the dataset or group of this name, reached by hard links alone. Raises DatasetNotFound."""
-    h5py = _h5py()
+    h5py = library()
     found = file
     for segment in member.split("/"):
         if not isinstance(found, h5py.Group) or segment in ("", ".", ".."):
@@ -386,7 +387,7 @@ class HDF5Source:
             self._chunked = dataset.chunks is not None
             self._null = dataset.shape is None
             self._fill = _fill_bytes(dataset, self._dtype)
-            inner = _inner_layout(dataset, self._dtype) if used == (_BLOSC2,) else None
+            inner = _inner_layout(dataset, self._dtype) if used == (BLOSC2,) else None
             self._passed = inner is not None
             self.layout, self.coding = inner or _own_layout(dataset, self._dtype)
             storage = 0 if self._null else dataset.id.get_storage_size()
@@ -496,7 +497,7 @@ class HDF5Source:
 
 def _fill_bytes(dataset: Any, dtype: Dtype) -> bytes:
     """Return the bytes of the element that stands for what was never written."""
-    if dataset.id.get_create_plist().fill_value_defined() != _h5py().h5d.FILL_VALUE_USER_DEFINED:
+    if dataset.id.get_create_plist().fill_value_defined() != library().h5d.FILL_VALUE_USER_DEFINED:
         return bytes(dtype.itemsize)
     try:
         value = dataset.fillvalue
