@@ -10,6 +10,7 @@ from caterva2.errors import Conflict, Unavailable
 from caterva2.events import DatasetEvent, Heartbeat, Operation, RootFact
 from caterva2_service.health import Health
 from caterva2_service.messaging import PART, Bus, Subscription
+from caterva2_service.metrics import Metrics
 from tests.support.nats import NatsServer
 
 
@@ -53,6 +54,19 @@ async def test_n4_events_arrive_in_order_and_once(bus: Bus) -> None:
         await bus.publish(event(1, root="bar"))
         assert await received(subscription, 5) == [1, 2, 3, 4, 5]
         assert await subscription.fetch(10, 0.3) == []
+
+
+async def test_the_time_that_events_take_is_measured_once_for_each(nats_server: NatsServer) -> None:
+    metrics = Metrics()
+    async with Bus.open(nats_server.locate, name="test", metrics=metrics) as bus:
+        assert await bus.wait_connected(10)
+        await bus.declare()
+        async with bus.follow("foo", durable="sub_1_foo") as subscription:
+            await subscription.bind()
+            await bus.publish(event(1))
+            await bus.publish(event(2))
+            assert await received(subscription, 2) == [1, 2]
+    assert metrics.registry.get_sample_value("caterva2_event_seconds_count", {"durable": "sub_1_foo"}) == 2
 
 
 async def test_n6_an_event_that_was_not_acknowledged_comes_again_after_a_restart(bus: Bus) -> None:

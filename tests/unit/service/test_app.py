@@ -132,9 +132,11 @@ async def test_readiness_tells_starting_degraded_and_failed() -> None:
             assert await ready() == (200, "ready")
             health.set("bus", ok=False, detail="gone")
             assert await ready() == (200, "degraded")
+            assert 'caterva2_part_ok{part="bus"} 0.0' in (await client.get("/metrics")).text
             health.set("database", ok=False, required=True)
             assert await ready() == (503, "failed")
             health.set("database", ok=True, required=True)
             health.set("bus", ok=True)
             assert await ready() == (200, "ready")
+            assert 'caterva2_part_ok{part="bus"} 1.0' in (await client.get("/metrics")).text
             assert (await client.get("/healthz")).json() == {"status": "ok"}

@@ -86,6 +86,7 @@ def _with_health(lifespan: Lifespan, health: Health) -> Lifespan:
 
 def _operations(title: str, version: str, health: Health, metrics: Metrics) -> APIRouter:
     router = APIRouter(tags=["operations"])
+    part_ok = metrics.gauge("part_ok", "Whether a part that the service depends on works (1) or not (0)", ("part",))
 
     @router.get("/healthz", summary="Whether the process answers")
     async def healthz() -> dict[str, str]:
@@ -98,6 +99,8 @@ def _operations(title: str, version: str, health: Health, metrics: Metrics) -> A
 
     @router.get("/metrics", summary="Metrics in the text format of Prometheus", response_class=Response)
     def exposition() -> Response:
+        for name, part in health.snapshot().items():
+            part_ok.labels(name).set(part.ok)
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/api/server", summary="Which versions run here")

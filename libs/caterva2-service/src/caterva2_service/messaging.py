@@ -59,6 +59,7 @@ ACK_WAIT_S = 30.0
 MAX_ACK_PENDING = 256
 FORGET_FOLLOWER_S = 30 * 24 * 3600.0
 POLL_S = 1.0
+LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0)
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -113,6 +114,9 @@ class Bus:
         self._down.set()
         self._callbacks: list[Callback] = []
         self._limits: set[asyncio.Timeout] = set()
+        self._lag = metrics.histogram(
+            "event_seconds", "Time from the storing of an event by the bus to its receipt", ("durable",), LAG_BUCKETS_S
+        )
         self._published = metrics.counter("bus_published", "Events stored by the bus")
         self._failed = metrics.counter("bus_publish_failures", "Events whose storing is not known")
         self._connections = metrics.counter("bus_connections", "Connections made to the bus")
@@ -473,8 +477,15 @@ class Subscription:
             self._pull = None
             await asyncio.sleep(min(RETRY_MIN_S, timeout_s))
             return []
+        for message in messages:
+            self._observe_lag(message)
         deliveries = [await self._delivery(message) for message in messages]
         return [delivery for delivery in deliveries if delivery is not None]
+
+    def _observe_lag(self, message: Msg) -> None:
+        if message.metadata.num_delivered == 1:
+            lag_s = time.time() - message.metadata.timestamp.timestamp()
+            self._bus._lag.labels(self._durable).observe(max(0.0, lag_s))  # clocks of two machines may differ
 
     async def _pull_messages(
         self, pull: JetStreamContext.PullSubscription, max_events: int, timeout_s: float
