@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
+from caterva2.errors import Unavailable
 from caterva2_service import log, serve
 from caterva2_service.settings import load_settings
 
 from .app import create_app
+from .db import Database
+from .people import database_url
 from .settings import SubscriberSettings
+
+PROG = "cat2sub"
 
 
 def main() -> int:
     """Run a subscriber until it is told to stop."""
     settings = load_settings(
         SubscriberSettings,
-        prog="cat2sub",
+        prog=PROG,
         section="subscriber",
         description="Follow published roots, cache what is read, and serve people.",
     )
     log.configure(settings.loglevel)
+    if settings.migrate:
+        return asyncio.run(migrate(settings))
     return serve.run(lambda: create_app(settings), settings)
+
+
+async def migrate(settings: SubscriberSettings) -> int:
+    """Bring the database to this version and return the exit code of the process."""
+    if settings.database.url is None:
+        settings.statedir.mkdir(parents=True, exist_ok=True)
+    database = Database(database_url(settings))
+    try:
+        await database.migrate()
+    except Unavailable as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        await database.close()
+    return 0
 
 
 if __name__ == "__main__":

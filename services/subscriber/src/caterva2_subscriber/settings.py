@@ -130,6 +130,7 @@ class SubscriberSettings(ServiceSettings, _Registration):
     """Seconds between looks at broker and publishers while the bus is not there."""
     threads: Annotated[int | None, Option(cli=False), Field(ge=1, le=64)] = None
     """Threads for decompression and files; the number of cores, at least 2, by default."""
+    migrate: Annotated[bool, Option("bring the database to this version and end, without serving")] = False
     cache: CacheSettings = CacheSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     database: DatabaseSettings = DatabaseSettings()
