@@ -1,0 +1,46 @@
+"""A Kubernetes for tests: one that `CATERVA2_TEST_KUBECONFIG` names, or one that scripts bring."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.deploy.engine import SCRIPTS_VARIABLE, run, scripts
+from tests.support.require import missing
+
+KUBECONFIG_VARIABLE = "CATERVA2_TEST_KUBECONFIG"
+"""Configuration of a cluster whose nodes have the images ``caterva2-*:test``; the tests use one namespace of it."""
+
+NAMESPACE = "caterva2-test"
+
+
+@contextmanager
+def kubernetes() -> Iterator[str]:
+    """Have a cluster; yields the path of its configuration. One that was started for this is stopped again."""
+    given, directory = os.environ.get(KUBECONFIG_VARIABLE), scripts()
+    if given:
+        yield given
+    elif directory is not None:
+        run([directory / "kubernetes" / "build.sh"], timeout_s=900)
+        exported = run([directory / "kubernetes" / "up.sh"], timeout_s=180)
+        try:
+            yield exported.strip().rpartition("=")[2]
+        finally:
+            run([directory / "kubernetes" / "down.sh"], timeout_s=120)
+    else:
+        missing(f"neither {KUBECONFIG_VARIABLE} nor {SCRIPTS_VARIABLE} says where a Kubernetes is")
+
+
+def kubectl(kubeconfig: str, *arguments: str, timeout_s: float = 120, check: bool = True) -> str:
+    """Run ``kubectl`` in the namespace of the tests and return what it prints."""
+    command = ["kubectl", f"--kubeconfig={kubeconfig}", f"--namespace={NAMESPACE}", *arguments]
+    return run(command, timeout_s=timeout_s, check=check).strip()
+
+
+def objects(kubeconfig: str, kind: str, selector: str = "app.kubernetes.io/name=caterva2") -> list[dict[str, Any]]:
+    """Return the objects of one kind that the chart made."""
+    found = json.loads(kubectl(kubeconfig, "get", kind, "--selector", selector, "--output=json"))
+    return list(found["items"])
