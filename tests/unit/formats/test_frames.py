@@ -42,19 +42,17 @@ def whole(data: bytes) -> np.ndarray[Any, Any]:
     layout = frame.layout
     box = np.empty(layout.shape, dtype=storage_dtype(parse_dtype(layout.dtype)))
     for part in select((), layout.shape).parts(layout.chunks):
-        read_part(frame.read_chunk(reader(data), part.nchunk), layout, part, box)
+        read_part(frame.chunk(part.nchunk), layout, part, box)
     return box
 
 
 def rebuilt(data: bytes) -> bytes:
     frame = frame_of(data)
-    skeleton = frame.skeleton(reader(data))
+    skeleton = frame.skeleton()
     assert skeleton is not None
     skeleton = Skeleton.from_bytes(skeleton.to_bytes())
     assert skeleton.size == len(data)
-    return b"".join(
-        part if isinstance(part, bytes) else frame.read_chunk(reader(data), part) for part in skeleton.parts
-    )
+    return b"".join(part if isinstance(part, bytes) else frame.chunk(part) for part in skeleton.parts)
 
 
 @given(st.data())
@@ -87,7 +85,7 @@ def test_frames_with_gaps_specials_and_attributes_rebuild() -> None:
     data = schunk.to_cframe()
     frame = frame_of(data)
     assert frame.layout.kind is Kind.FRAME
-    assert b"".join(decompress(frame.read_chunk(reader(data), i)) for i in range(frame.layout.nchunks)) == schunk[:]
+    assert b"".join(decompress(frame.chunk(i)) for i in range(frame.layout.nchunks)) == schunk[:]
     assert frame.vlmeta == {"note": {"a": [1, 2.5, None, "ü"], "b": b"\0\xff"}}
     assert rebuilt(data) == data
 

@@ -300,14 +300,14 @@ class FrameSource(_Source):
     def chunk(self, nchunk: int) -> bytes:
         """Return compressed chunk `nchunk` as stored. See `DatasetSource.chunk`."""
         self._file.check()
-        chunk = self.frame.read_chunk(self._file.read_at, nchunk)
+        chunk = self.frame.chunk(nchunk)
         self._file.check()
         return chunk
 
     def skeleton(self) -> Skeleton | None:
         """Return what of the stored file is not chunks."""
         self._file.check()
-        skeleton = self.frame.skeleton(self._file.read_at)
+        skeleton = self.frame.skeleton()
         self._file.check()
         return skeleton
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,14 @@ _KINDS = frozenset("biufcSUVmM")
 Dtype = np.dtype[Any]
 
 
+@lru_cache(maxsize=1024)
+def named_dtype(text: str) -> tuple[Dtype, str]:
+    """Return what `parse_dtype` does, and the text under which ``/api/info`` shows it. Raises UnsafeContent."""
+    dtype = parse_dtype(text)
+    return dtype, str(dtype)
+
+
+@lru_cache(maxsize=1024)
 def parse_dtype(text: str) -> Dtype:
     """Read a data type from its text, as frames and ``/api/info`` hold it.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -33,7 +34,7 @@ from .chunks import (
     padded_nbytes,
     special_chunk,
 )
-from .dtypes import parse_dtype
+from .dtypes import named_dtype, parse_dtype
 
 __all__ = ["Coding", "Frame", "decode_skeleton", "encode_skeleton", "parse_dtype", "read_frame"]
 
@@ -70,10 +71,11 @@ class Coding:
     """Bytes of a block, 0 where each chunk has its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Frame:
-    """A contiguous frame whose every number was checked; chunks are checked as they are read."""
+    """A contiguous frame. Its numbers were checked; its table and its chunks are, when they are first needed."""
 
+    read_at: ReadAt = field(repr=False)
     layout: Layout
     coding: Coding
     vlmeta: dict[str, Any]
@@ -86,11 +88,20 @@ class Frame:
     """Uncompressed size of all chunks in bytes, padding included."""
     size: int
     """Bytes of the whole frame."""
-    offsets: np.ndarray[Any, Any] = field(repr=False)
-    """Position of each chunk from the start of the file; negative for special values: -1 - special."""
     header_size: int
 
-    def read_chunk(self, read_at: ReadAt, nchunk: int) -> bytes:
+    @cached_property
+    def offsets(self) -> np.ndarray[Any, Any]:
+        """Position of each chunk from the start of the file; negative for special values: -1 - special.
+
+        Raises
+        ------
+        UnsafeContent
+            If the table is damaged.
+        """
+        return _read_offsets(self)
+
+    def chunk(self, nchunk: int) -> bytes:
         """Read compressed chunk `nchunk` and check it (U4).
 
         Raises
@@ -105,11 +116,11 @@ class Frame:
         offset = int(self.offsets[nchunk])
         if offset < 0:
             return self._special(nchunk, Special(-1 - offset))
-        head = read_at(offset, HEADER_SIZE)
+        head = self.read_at(offset, HEADER_SIZE)
         (length,) = struct.unpack_from("<i", head, 12)
         if not HEADER_SIZE <= length <= self.size - offset:
             raise UnsafeContent(f"chunk {nchunk} reaches beyond its file")
-        chunk = head + read_at(offset + HEADER_SIZE, length - HEADER_SIZE) if length > HEADER_SIZE else head
+        chunk = head + self.read_at(offset + HEADER_SIZE, length - HEADER_SIZE) if length > HEADER_SIZE else head
         check_chunk(chunk, self.layout, nchunk)
         return chunk
 
@@ -121,8 +132,8 @@ class Frame:
             special = Special.ZEROS
         return special_chunk(special, nbytes, typesize=layout.typesize, blocksize=self.coding.blocksize)
 
-    def skeleton(self, read_at: ReadAt) -> Skeleton | None:
-        """Return what of the file is not chunks, or None if that is too much to keep."""
+    def skeleton(self) -> Skeleton | None:
+        """Return what of the file is not chunks, or None if that is too much to keep. Raises UnsafeContent."""
         stored = np.flatnonzero(self.offsets >= 0)
         order = stored[np.argsort(self.offsets[stored], kind="stable")]
         parts: list[bytes | int] = []
@@ -135,20 +146,20 @@ class Frame:
                 gaps += offset - position
                 if gaps > MAX_GAP_BYTES:
                     return None
-                parts.append(read_at(position, offset - position))
+                parts.append(self.read_at(position, offset - position))
             parts.append(int(nchunk))
-            (length,) = struct.unpack("<i", read_at(offset + 12, 4))
+            (length,) = struct.unpack("<i", self.read_at(offset + 12, 4))
             if length < HEADER_SIZE:
                 raise UnsafeContent(f"chunk {int(nchunk)} says that it has {length} bytes")
             position = offset + length
         if not position <= self.size <= position + MAX_TRAILER_BYTES + MAX_GAP_BYTES:
             return None
-        parts.append(read_at(position, self.size - position))
+        parts.append(self.read_at(position, self.size - position))
         return Skeleton(self.size, tuple(parts))
 
 
 def read_frame(read_at: ReadAt, size: int, *, kind: Kind | None = None) -> Frame:
-    """Read and check everything of a frame but its chunks (requirement U3, reliability-security.md 1.2).
+    """Read and check what a frame says of itself (requirement U3, reliability-security.md 1.2).
 
     Parameters
     ----------
@@ -177,11 +188,10 @@ def read_frame(read_at: ReadAt, size: int, *, kind: Kind | None = None) -> Frame
         layout = _array_layout(metalayers.get("b2nd", metalayers.get("caterva", b"")), head)
     else:
         layout = _bytes_layout(kind, head)
-    offsets = _read_offsets(read_at, head, layout)
     vlmeta_raw = _read_vlmeta(read_at, head)
     coding = head.coding if layout.kind is Kind.ARRAY or head.coding.blocksize <= MAX_BLOCK_BYTES else Coding()
     vlmeta = {name: unpack_value(name, value) for name, value in vlmeta_raw.items()}
-    return Frame(layout, coding, vlmeta, vlmeta_raw, head.cbytes, head.nbytes, size, offsets, head.size)
+    return Frame(read_at, layout, coding, vlmeta, vlmeta_raw, head.cbytes, head.nbytes, size, head.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +285,11 @@ def _array_layout(meta: bytes, head: _Head) -> Layout:
         raise UnsafeContent("the geometry of the array is damaged") from None
     if not (ndim == len(shape) == len(chunks) == len(blocks) <= MAX_NDIM):
         raise UnsafeContent(f"arrays of more than {MAX_NDIM} dimensions are not supported")
-    dtype = parse_dtype(text or f"|S{head.typesize}")
+    dtype, name = named_dtype(text or f"|S{head.typesize}")
     # Blosc2 takes elements of more than 255 bytes for single bytes in some of its functions.
     if dtype.itemsize != head.typesize and not (dtype.itemsize > 255 and head.typesize == 1):
         raise UnsafeContent(f"the type '{text[:80]}' does not fit elements of {head.typesize} bytes")
-    return array_layout(shape, chunks, blocks, str(dtype), chunksize=head.chunksize, nbytes=head.nbytes)
+    return array_layout(shape, chunks, blocks, name, chunksize=head.chunksize, nbytes=head.nbytes)
 
 
 def array_layout(
@@ -327,24 +337,25 @@ def _bytes_layout(kind: Kind, head: _Head) -> Layout:
     return bytes_layout(kind, head.nbytes, head.chunksize, typesize=head.typesize)
 
 
-def _read_offsets(read_at: ReadAt, head: _Head, layout: Layout) -> np.ndarray[Any, Any]:
-    if not layout.nchunks:
+def _read_offsets(frame: Frame) -> np.ndarray[Any, Any]:
+    nchunks = frame.layout.nchunks
+    if not nchunks:
         return np.empty(0, dtype="<i8")
-    position = head.size + head.cbytes
-    end = head.frame_size - _TRAILER_END
+    position = frame.header_size + frame.cbytes
+    end = frame.size - _TRAILER_END
     if position + HEADER_SIZE > end:
         raise UnsafeContent("the frame has no table of its chunks")
-    (length,) = struct.unpack("<i", read_at(position + 12, 4))
+    (length,) = struct.unpack("<i", frame.read_at(position + 12, 4))
     if not HEADER_SIZE <= length <= end - position:
         raise UnsafeContent("the table of the frame's chunks is damaged")
-    chunk = read_at(position, length)
-    nbytes = layout.nchunks * 8
-    check_header(chunk, nbytes=nbytes, max_nbytes=MAX_CHUNKS * 8)
+    chunk = frame.read_at(position, length)
+    check_header(chunk, nbytes=nchunks * 8, max_nbytes=MAX_CHUNKS * 8)
     values = np.frombuffer(decompress(chunk), dtype="<i8")
     special = values < 0
-    offsets = np.where(special, -1 - ((values >> 56) & 0x7F), values + head.size)
+    offsets = np.where(special, -1 - ((values >> 56) & 0x7F), values + frame.header_size)
+    kinds = -1 - offsets[special]
     allowed = (Special.ZEROS, Special.NANS, Special.UNINITIALISED)
-    if special.any() and not np.isin(-1 - offsets[special], allowed).all():
+    if not np.isin(kinds, allowed).all():
         raise UnsafeContent("the frame has special chunks of an unknown kind")
     if (offsets[~special] > position - HEADER_SIZE).any():
         raise UnsafeContent("chunks of the frame lie outside of it")

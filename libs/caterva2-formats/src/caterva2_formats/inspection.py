@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from caterva2.errors import ChunkNotFound, DatasetNotFound, Unavailable, UnsafeContent
 from caterva2.wire import Kind
@@ -14,7 +15,7 @@ from caterva2.wire import Kind
 from .base import DatasetSource
 from .chunks import decompress
 from .directory import kind_of, open_file
-from .hdf5 import Handles, HDF5Source, is_dataset, walk
+from .hdf5 import Handles, HDF5Source, check_dataset, is_dataset, walk
 from .opening import OpenFile
 
 MAX_READ_BYTES = 1 * 2**30
@@ -81,20 +82,25 @@ def _inspect_hdf5(opened: OpenFile) -> Verdict:
     try:
         handle = handles.acquire(f"/proc/self/fd/{opened.fd}", lambda: opened)
         with handle.reading() as file:
-            names = [name for name, member in walk(file) if is_dataset(member)]
-        readable = decompressed = 0
-        for name in names:
-            try:
-                source = HDF5Source(handles, handle, name)
-            except (UnsafeContent, DatasetNotFound):
-                continue  # not every dataset need be one that can be shared
-            readable += 1
-            if source.layout.nchunks and readable <= MAX_DATASETS and decompressed < MAX_DECOMPRESSED_BYTES:
+            names = [name for name, member in walk(file) if is_dataset(member) and _is_readable(member)]
+        decompressed = 0
+        for name in names[:MAX_DATASETS]:
+            source = HDF5Source(handles, handle, name)
+            if source.layout.nchunks and decompressed < MAX_DECOMPRESSED_BYTES:
                 decompressed += len(decompress(source.chunk(0)))
-        return Verdict(Kind.HDF5, os.fstat(opened.fd).st_size, readable)
+        return Verdict(Kind.HDF5, os.fstat(opened.fd).st_size, len(names))
     except Unavailable:
         raise UnsafeContent("the file is not an HDF5 file, or not a complete one") from None
-    except ChunkNotFound as error:
-        raise UnsafeContent(error.detail) from None
+    except (DatasetNotFound, ChunkNotFound):
+        raise UnsafeContent("the HDF5 file is damaged") from None
     finally:
         handles.close()
+
+
+def _is_readable(member: Any) -> bool:
+    """Tell whether a dataset is one that can be shared; not every dataset of a file need be."""
+    try:
+        check_dataset(member)
+    except UnsafeContent:
+        return False
+    return True

@@ -38,7 +38,7 @@ MAX_MESSAGE = 2**20
 class Limits:
     """What one look at a file may take."""
 
-    deadline_s: float = 20.0
+    deadline_s: float = 9.0
     memory_bytes: int = 512 * 2**20
     """Memory on top of what the libraries take."""
 
