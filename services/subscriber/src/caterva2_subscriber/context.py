@@ -25,6 +25,7 @@ from .published import PublishedRoots
 from .rights import Rights
 from .search import SearchIndex
 from .settings import SubscriberSettings
+from .spaces.building import Builder
 from .spaces.opening import open_spaces
 from .spaces.store import Spaces
 from .tracking import Tracking
@@ -54,6 +55,7 @@ class Context:
     live: LiveEvents
     index: SearchIndex
     bundle: Bundle
+    builder: Builder
 
     def published_roots(self) -> list[str]:
         """Return the names of the published roots that are known here."""
@@ -84,7 +86,7 @@ class Context:
             catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads
         )
         library = Library(people.rights, published)
-        spaces = await open_spaces(settings, stack, people, library=library, threads=threads)
+        spaces, builder = await open_spaces(settings, stack, people, library=library, threads=threads)
         changes = tracking.changes
         return cls(
             settings=settings,
@@ -104,6 +106,7 @@ class Context:
             live=await stack.enter_async_context(LiveEvents.open(changes, tracking.roots)),
             index=await stack.enter_async_context(SearchIndex.open(catalog, library, changes, threads)),
             bundle=await threads.run(Bundle, settings.urlbase),
+            builder=builder,
         )
 
 

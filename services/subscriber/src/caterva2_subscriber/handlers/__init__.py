@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from ..web import pages
-from . import auth, cache, catalogue, chunks, events, fetch, rights, roots, search, spaces, users, view
+from . import auth, cache, catalogue, chunks, events, expressions, fetch, rights, roots, search, spaces, users, view
 
 ROUTERS: tuple[APIRouter, ...] = (
     roots.router,
@@ -15,6 +15,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     cache.router,
     auth.router,
     spaces.router,
+    expressions.router,
     users.router,
     rights.router,
     view.router,

@@ -18,7 +18,7 @@ from ..spaces.store import empty_notebook
 
 router = APIRouter(tags=["spaces"])
 
-_MULTIPART: dict[str, Any] = {
+MULTIPART: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -57,7 +57,8 @@ class Usages(BaseModel):
     user: UsageShown
 
 
-async def _uploaded(request: Request) -> UploadedFile:
+async def uploaded(request: Request) -> UploadedFile:
+    """Return the file that a request brings, as far as its name. Raises BadRequest."""
     upload = UploadedFile(request.headers.get("content-type", ""), request.stream())
     if not await upload.start():
         problem = {"type": "missing", "loc": ["body", FIELD], "msg": "Field required", "input": None}
@@ -65,18 +66,19 @@ async def _uploaded(request: Request) -> UploadedFile:
     return upload
 
 
-async def _note(context: Context, action: str, principal: Principal, caller: Caller, target: str) -> None:
+async def note(context: Context, action: str, principal: Principal, caller: Caller, target: str) -> None:
+    """Write down what was done to a path."""
     await context.accounts.audit.record(action, principal.name, caller, target=target)
 
 
-@router.post("/api/upload/{path:path}", openapi_extra=_MULTIPART)
+@router.post("/api/upload/{path:path}", openapi_extra=MULTIPART)
 async def upload(
     context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, request: Request, path: str
 ) -> str:
     """Store a file, in place of what is there; return its path."""
-    file = await _uploaded(request)
+    file = await uploaded(request)
     stored = await context.spaces.upload(principal, path, file.filename, file)
-    await _note(context, "upload", principal, caller, stored)
+    await note(context, "upload", principal, caller, stored)
     return stored
 
 
@@ -84,7 +86,7 @@ async def upload(
 async def remove(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, path: str) -> str:
     """Remove a file, or a directory with all that is in it; return the path."""
     removed = await context.spaces.remove(principal, path)
-    await _note(context, "remove", principal, caller, path)
+    await note(context, "remove", principal, caller, path)
     return removed
 
 
@@ -92,7 +94,7 @@ async def remove(context: ContextDep, principal: RequiredPrincipal, caller: Call
 async def move(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, body: Transfer) -> str:
     """Move a file or directory; return its new path."""
     moved = await context.spaces.move(principal, body.src, body.dst)
-    await _note(context, "move", principal, caller, f"{body.src} -> {moved}")
+    await note(context, "move", principal, caller, f"{body.src} -> {moved}")
     return moved
 
 
@@ -100,7 +102,7 @@ async def move(context: ContextDep, principal: RequiredPrincipal, caller: Caller
 async def copy(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, body: Transfer) -> str:
     """Copy a file or directory of any root; return its new path."""
     copied = await context.spaces.copy(principal, body.src, body.dst)
-    await _note(context, "copy", principal, caller, f"{body.src} -> {copied}")
+    await note(context, "copy", principal, caller, f"{body.src} -> {copied}")
     return copied
 
 
@@ -110,7 +112,7 @@ async def add_notebook(context: ContextDep, principal: RequiredPrincipal, caller
     if PurePosixPath(path).suffix != ".ipynb":
         raise BadRequest("Notebooks must end with the .ipynb extension")
     added = await context.spaces.write_plain(principal, path, empty_notebook(), exist_ok=False)
-    await _note(context, "upload", principal, caller, added)
+    await note(context, "upload", principal, caller, added)
     return added
 
 

@@ -10,10 +10,12 @@ from caterva2.paths import PERSONAL, PUBLIC, SHARED
 from caterva2_service.log import get_logger
 from caterva2_service.threads import Threads
 
+from ..compute.expressions import Expressions
 from ..db import Quotas
 from ..library import Library
 from ..people import People
 from ..settings import SubscriberSettings
+from .building import Builder
 from .provider import SpaceProvider
 from .store import Spaces
 
@@ -24,9 +26,10 @@ _log = get_logger(__name__)
 
 async def open_spaces(
     settings: SubscriberSettings, stack: AsyncExitStack, people: People, *, library: Library, threads: Threads
-) -> Spaces:
-    """Let `library` know the special roots, and return what changes them; `stack` closes it again."""
-    provider = SpaceProvider(settings.statedir, threads, library)
+) -> tuple[Spaces, Builder]:
+    """Let `library` know the special roots; return what changes them. `stack` closes it again."""
+    expressions = Expressions(library, threads)
+    provider = SpaceProvider(settings.statedir, threads, library, expressions)
     stack.callback(provider.close)
     library.register(PUBLIC, provider)
     if settings.login:
@@ -44,7 +47,7 @@ async def open_spaces(
     stack.callback(spaces.close)
     counting = asyncio.create_task(_count(spaces), name="count spaces")
     stack.push_async_callback(_cancel, counting)
-    return spaces
+    return spaces, Builder(spaces, library, expressions, threads)
 
 
 async def _count(spaces: Spaces) -> None:

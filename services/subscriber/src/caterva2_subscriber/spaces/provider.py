@@ -45,7 +45,7 @@ class SpaceProvider:
         State directory, which holds ``public``, ``shared`` and ``personal/USER-ID``.
     """
 
-    def __init__(self, statedir: Path, threads: Threads, library: Library, evaluator: Evaluator | None = None) -> None:
+    def __init__(self, statedir: Path, threads: Threads, library: Library, evaluator: Evaluator) -> None:
         self._statedir = statedir.resolve()
         self._threads = threads
         self._library = library
@@ -78,8 +78,6 @@ class SpaceProvider:
         if not isinstance(opened, _Described):
             return opened
         if isinstance(opened.record, records.ExpressionRecord):
-            if self._evaluator is None:
-                raise DatasetNotFound
             return await self._evaluator.resource(
                 principal, opened.path, opened.record, etag=opened.found.etag, mtime=_mtime(opened.found)
             )

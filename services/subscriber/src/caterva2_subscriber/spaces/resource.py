@@ -44,13 +44,13 @@ class SpaceResource:
         self.usage = Usage()
         self.info: Mapping[str, Any] = {**source.info, "version": source.etag}
         self._layout = source.layout
-        self._source = source
+        self.source = source
         self._threads = threads
         weakref.finalize(self, source.close)
 
     async def chunk(self, nchunk: int) -> bytes:
         """Return a compressed chunk as stored. Raises ChunkNotFound."""
-        return await self._threads.run(self._source.chunk, nchunk)
+        return await self._threads.run(self.source.chunk, nchunk)
 
     async def chunks(self, numbers: Iterable[int]) -> AsyncGenerator[tuple[int, bytes], None]:
         """Yield compressed chunks in the order asked for."""
@@ -60,11 +60,11 @@ class SpaceResource:
                 yield nchunk, data
 
     def _read_batch(self, numbers: list[int]) -> list[bytes]:
-        return [self._source.chunk(nchunk) for nchunk in numbers]
+        return [self.source.chunk(nchunk) for nchunk in numbers]
 
     async def skeleton(self) -> Skeleton | None:
         """Return what of the stored frame is not chunks; None if it is not stored as one."""
-        return await self._threads.run(self._source.skeleton)
+        return await self._threads.run(self.source.skeleton)
 
     def missing(self, numbers: Sequence[int]) -> list[int]:
         """Return nothing: everything is here."""
@@ -79,7 +79,7 @@ class SpaceResource:
     async def read(self, selection: Selection) -> Array:
         """Return the selected elements."""
         found = await gather(
-            self._layout, selection, self._unread(selection), self._source.chunk, self._threads, self.chunk
+            self._layout, selection, self._unread(selection), self.source.chunk, self._threads, self.chunk
         )
         return shown(found, self._layout)
 

@@ -162,7 +162,7 @@ class Spaces:
         self, principal: Principal, root: str, staged: Path, content: AsyncIterable[bytes], *, raw: bool
     ) -> None:
         """Write what arrives into a staged file, and stop as soon as it is more than the quotas leave."""
-        room = await self._room(principal, root)
+        room = await self.room(principal, root)
         opened: Callable[[Path], Writer] = RawFileWriter if raw else PlainFileWriter
         with opened(staged) as writer:
             pending = bytearray()
@@ -176,7 +176,8 @@ class Spaces:
             await self._threads.run(writer.write, bytes(pending))
             await self._threads.run(writer.finish)
 
-    async def _room(self, principal: Principal, root: str) -> int | None:
+    async def room(self, principal: Principal, root: str) -> int | None:
+        """Return how many bytes the quotas leave; None for any number. Raises Unavailable."""
         left = [
             usage.limit_bytes - usage.used_bytes
             for usage in [await self._quotas.usage(scope) for scope in scopes(principal, root)]
@@ -185,14 +186,22 @@ class Spaces:
         return min(left, default=None)
 
     async def _place(
-        self, principal: Principal, root: str, tree: Tree, staged: Path, stored: str, failed: str = ""
+        self,
+        principal: Principal,
+        root: str,
+        tree: Tree,
+        staged: Path,
+        stored: str,
+        failed: str = "",
+        *,
+        locked: bool = False,
     ) -> None:
-        """Give a finished file its name, and count it."""
+        """Give a finished file its name, and count it. `locked` says that the caller holds the lock of the path."""
         charged = scopes(principal, root)
         nbytes = (await self._threads.run(staged.stat)).st_size
         await self._reserve(charged, nbytes, failed)
         try:
-            async with self._exclusive(tree, stored):
+            async with contextlib.nullcontext() if locked else self._locked(tree, stored):
                 freed = await self._threads.run(tree.put, staged, stored)
         except BaseException:
             await self._quotas.release(charged, nbytes)
@@ -226,12 +235,61 @@ class Spaces:
         return f"{root}/{rel}"
 
     @contextlib.asynccontextmanager
-    async def writing(self, principal: Principal, path: str, *, failed: str = "") -> AsyncIterator[Path]:
-        """Yield a file to be made; when the block ends well it is stored at `path`."""
+    async def writing(
+        self, principal: Principal, path: str, *, failed: str = "", locked: bool = False
+    ) -> AsyncIterator[Path]:
+        """Yield a file to be made; when the block ends well it is stored at `path`.
+
+        Parameters
+        ----------
+        failed
+            Beginning of the sentence that says that a quota is exceeded.
+        locked
+            Whether the caller is inside of `exclusive` for the path.
+        """
         root, rel = await self.target(principal, path)
+        tree = self.tree(principal, root)
         with self._staging.new() as staged:
             yield staged
-            await self._place(principal, root, self.tree(principal, root), staged, stored_name(rel), failed)
+            await self._place(principal, root, tree, staged, stored_name(rel), failed, locked=locked)
+
+    @contextlib.asynccontextmanager
+    async def receiving(self, principal: Principal, root: str, content: AsyncIterable[bytes]) -> AsyncIterator[Path]:
+        """Yield a file that holds what arrives, for as long as the block lasts. Raises QuotaExceeded."""
+        with self._staging.new() as staged:
+            await self._receive(principal, root, staged, content, raw=True)
+            yield staged
+
+    @contextlib.asynccontextmanager
+    async def unpacked(self, principal: Principal, root: str, rel: str) -> AsyncIterator[Path]:
+        """Yield a file with the content of a plain file, which may be stored packed. Raises DatasetNotFound."""
+        resource = await self._library.open(principal, f"{root}/{rel}")
+        with self._staging.new() as staged:
+            with RawFileWriter(staged) as writer:
+                layout = resource.layout
+                async for _, chunk in resource.chunks(range(layout.nchunks if layout is not None else 0)):
+                    await self._threads.run(writer.write, await self._threads.run(decompress, chunk))
+                await self._threads.run(writer.finish)
+            yield staged
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self, principal: Principal, root: str, rel: str) -> AsyncIterator[None]:
+        """Let nobody else change a path meanwhile."""
+        async with self._locked(self.tree(principal, root), rel):
+            yield
+
+    async def is_file(self, principal: Principal, root: str, rel: str) -> bool:
+        """Tell whether there is a file or dataset at a path."""
+        place = await self._threads.run(self.tree(principal, root).find, _listed(rel)[0])
+        return place is not None and not place.is_directory
+
+    async def is_directory(self, principal: Principal, root: str, rel: str) -> bool:
+        """Tell whether there is a directory at a path."""
+        return await self._threads.run(self.tree(principal, root).is_directory, rel)
+
+    def stored_path(self, principal: Principal, root: str, rel: str) -> Path:
+        """Return where on disk a file is that is stored as it is."""
+        return self.tree(principal, root).directory / rel
 
     # --- removing, moving, copying ---------------------------------------------------------------------
     async def remove(self, principal: Principal, path: str) -> str:
@@ -241,7 +299,7 @@ class Spaces:
             raise BadRequest("A root cannot be removed")
         rel = _listed(rel)[0]
         tree = self.tree(principal, root)
-        async with self._exclusive(tree, rel):
+        async with self._locked(tree, rel):
             nbytes = await self._threads.run(tree.remove, rel)
         await self._quotas.release(scopes(principal, root), nbytes)
         return path
@@ -257,7 +315,7 @@ class Spaces:
         to_root, to_rel, target = await self._destination(principal, rel, dst, only.format("to"))
         stored = _stored_as(rel, to_rel, place)
         charged, discharged = scopes(principal, to_root), scopes(principal, root)
-        async with self._exclusive(tree, rel, target, to_rel):
+        async with self._locked(tree, rel, target, to_rel):
             await self._quotas.reserve([s for s in charged if s not in discharged], place.nbytes)
             freed = await self._threads.run(tree.move, place, target, stored)
         await self._quotas.release([s for s in discharged if s not in charged], place.nbytes)
@@ -355,7 +413,7 @@ class Spaces:
         return Tree(self._provider.directory(principal, root), self._trash)
 
     @contextlib.asynccontextmanager
-    async def _exclusive(self, *places: Tree | str) -> AsyncIterator[None]:
+    async def _locked(self, *places: Tree | str) -> AsyncIterator[None]:
         """Let nobody else change the same paths; given as pairs of a tree and a listed or stored path."""
         pairs = zip(places[::2], places[1::2], strict=True)
         keys = {f"{tree.directory}/{_listed(str(rel))[0]}" for tree, rel in pairs if isinstance(tree, Tree)}
