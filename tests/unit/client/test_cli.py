@@ -30,6 +30,8 @@ def subscriber(monkeypatch, tmp_path):
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CATERVA2_URL", "CATERVA2_USERNAME", "CATERVA2_PASSWORD", "CATERVA2_TOKEN", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
     return found
 
 
@@ -66,6 +68,47 @@ def run(subscriber, capsys):
 )
 def test_output(run, argv, expected):
     assert run(*argv) == (0, expected, "")
+
+
+def test_a_listing_as_a_tree(run):
+    lines = [
+        "foo",
+        "├── README.md",
+        "├── dir2",
+        "│   └── ds-4d.b2nd",
+        "├── ds-hello.b2frame",
+        "├── nan.b2nd",
+        "└── noise",
+    ]
+    assert run("tree", "foo") == (0, "\n".join(lines) + "\n", "")
+
+
+def test_addresses_for_browsers(run, monkeypatch):
+    assert run("handle", "foo/a b.b2nd") == (0, "http://localhost:8002/roots/foo/a%20b.b2nd\n", "")
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    assert run("browse", "foo/a")[0] == 0
+    assert opened == ["http://localhost:8002/roots/foo/a?fullscreen=1"]
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    code, _, err = run("browse", "foo/a")
+    assert (code, "there is no browser here" in err) == (1, True)
+
+
+def test_outputs_of_later_releases(run, capsys):
+    def later(*argv: str) -> str:
+        assert cli.later_main(argv) == 0
+        return capsys.readouterr().out
+
+    assert later("roots") == "foo\nbar\n"
+    assert later("url", "foo/a") == "http://localhost:8002/api/download/foo/a\n"
+    assert later("--url", "http://x:1", "url", "foo/a") == "http://x:1/api/download/foo/a\n"
+    assert later("info", "foo/nan.b2nd").splitlines()[:4] == [
+        "shape : (2,)",
+        "chunks: (2,)",
+        "blocks: (2,)",
+        "dtype : float64",
+    ]
+    assert later("show", "--nocolor", "foo/nan.b2nd") == "[1.5 nan]\n"
 
 
 def test_info_for_people_and_for_programs(run):

@@ -24,12 +24,13 @@ class Event:
     """One change that the subscriber has seen."""
 
     kind: str
-    """What happened: ``added``, ``changed``, ``removed`` for datasets; ``root-online``, ``root-offline`` and others."""
+    """What happened: ``changed``, ``removed``, ``root-online``, ``root-offline``, or ``resync``: something was missed,
+    look at everything again."""
     root: str | None = None
     path: str | None = None
     """The dataset or file, with its root; None where a whole root is meant."""
     version: str | None = None
-    """The new version."""
+    """The new version of the dataset."""
     id: str | None = None
     """Where in the stream this is: what `events` takes to go on behind it."""
     data: dict[str, Any] = field(default_factory=dict)
@@ -89,10 +90,9 @@ class EventDecoder:
 
 def _event(kind: str, data: dict[str, Any], last_id: str | None) -> Event:
     root, path = data.get("root"), data.get("path")
-    if root and path and not str(path).startswith(f"{root}/"):
-        path = f"{root}/{path}"
-    version = data.get("version") or data.get("etag")
-    return Event(kind, root, path or None, version, last_id, data)
+    # The subscriber names the path inside its root; here, as everywhere in this package, it has the root before it.
+    whole = f"{root}/{path}" if root and path else None
+    return Event(kind, root or None, whole, data.get("etag"), last_id, data)
 
 
 def _request(session: Session, client: httpx.Client | httpx.AsyncClient, decoder: EventDecoder) -> httpx.Request:

@@ -46,6 +46,9 @@ async def _stream(
     if position is None:
         position = live.position(None) or 0
         yield live.format(LiveEvent(position, Happened.RESYNC))
+    elif not last_id:
+        # A reader whose connection breaks before the first event says this when it comes back.
+        yield f"id: {live.identity(LiveEvent(position, Happened.RESYNC))}\n\n".encode()
     ends = time.monotonic() + STREAM_S
     while time.monotonic() < ends and not await request.is_disconnected():
         found = await live.behind(position, PING_S)

@@ -1,0 +1,177 @@
+"""``cat2cli`` as people use it, against running services."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.content import write_array
+from tests.support.processes import Process, environment, program, run, wait_until
+from tests.support.site import PASSWORD, USER, Site
+
+
+@pytest.fixture
+def cat2cli(sample_site: Site, tmp_path: Path):
+    """Run a command in an empty directory, with an empty home; return its exit code and outputs."""
+    extra = {"CATERVA2_URL": sample_site.subscriber.url, "HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+
+    def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        return run(["cat2cli", *arguments], cwd=tmp_path, env=environment({**extra, **env}))
+
+    return call
+
+
+@pytest.fixture
+def as_user(cat2cli):
+    """Run a command as the administrator of the site; it must succeed."""
+
+    def call(*arguments: str | Path) -> str:
+        done = cat2cli(*arguments, CATERVA2_USERNAME=USER, CATERVA2_PASSWORD=PASSWORD)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    return call
+
+
+def test_login_keeps_a_token_that_only_its_owner_can_read(cat2cli, tmp_path):
+    assert cat2cli("whoami").stdout == "anonymous\n"
+    done = cat2cli("login", CATERVA2_USERNAME=USER, CATERVA2_PASSWORD=PASSWORD)
+    assert done.returncode == 0, done.stderr
+    kept = tmp_path / ".config" / "caterva2" / "tokens.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    assert PASSWORD not in kept.read_text()
+    assert cat2cli("whoami").stdout.startswith(USER)
+    assert "@personal (subscribed)" in cat2cli("roots").stdout
+    assert "cat2cli on" in cat2cli("token").stdout
+    token = next(iter(json.loads(kept.read_text()).values()))["token"]
+    assert cat2cli("logout").returncode == 0
+    assert cat2cli("whoami").stdout == "anonymous\n"
+    refused = cat2cli("whoami", CATERVA2_TOKEN=token)
+    assert (refused.returncode, refused.stderr) == (1, "Error: The token is not valid, or no longer\n")
+
+
+def test_login_without_a_terminal_says_what_it_needs(cat2cli):
+    done = cat2cli("login")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: a user name and a password are needed")
+
+
+def test_a_wrong_password_is_one_line(cat2cli):
+    done = cat2cli("--user", USER, "--pass", "wrong", "roots")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Error: LOGIN_BAD_CREDENTIALS\n")
+
+
+def test_files_go_up_and_come_back(as_user, tmp_path):
+    (tmp_path / "notes.txt").write_text("some notes")
+    assert as_user("upload", "notes.txt", "@personal/cli/notes.txt") == "Dataset stored in @personal/cli/notes.txt\n"
+    assert as_user("show", "@personal/cli/notes.txt") == "some notes\n"
+    copied = as_user("cp", "@personal/cli/notes.txt", "@personal/cli/copy.txt")
+    assert copied == "Dataset @personal/cli/notes.txt copied to @personal/cli/copy.txt\n"
+    moved = as_user("mv", "@personal/cli/copy.txt", "@personal/cli/moved.txt")
+    assert moved == "Dataset @personal/cli/copy.txt moved to @personal/cli/moved.txt\n"
+    assert as_user("ls", "@personal/cli") == "moved.txt\nnotes.txt\n"
+    assert as_user("tree", "@personal").splitlines()[1:] == ["└── cli", "    ├── moved.txt", "    └── notes.txt"]
+    assert as_user("download", "@personal/cli/moved.txt", "back.txt") == "Dataset saved to back.txt\n"
+    assert (tmp_path / "back.txt").read_text() == "some notes"
+    removed = as_user("rm", "@personal/cli")
+    assert removed == "Dataset (or directory contents) removed: @personal/cli\n"
+    assert as_user("ls", "@personal", "--json") == "[]\n"
+
+
+def test_users_and_their_groups_and_rights(as_user, cat2cli):
+    message = as_user("adduser", "ada@example.com")
+    password = message.rpartition("password='")[2].partition("'")[0]
+    assert len(password) >= 8
+    assert cat2cli("--user", "ada@example.com", "--pass", password, "whoami").stdout.startswith("ada@example.com;")
+    assert "'email': 'ada@example.com'" in as_user("lsu", "ada@example.com")
+    assert json.loads(as_user("listusers", "ada@example.com", "--json"))[0]["email"] == "ada@example.com"
+    assert as_user("group", "add", "xray", "Beam", "time") == "Group added: xray\n"
+    assert as_user("group", "join", "xray", "ada@example.com") == "ada@example.com joined xray\n"
+    assert as_user("group") == "xray - Beam time: ada@example.com\n"
+    try:
+        assert as_user("grant", "samples", "read", "group:xray").startswith("samples read: group:xray\n")
+        assert cat2cli("ls", "samples").returncode == 1
+        assert cat2cli("--user", "ada@example.com", "--pass", password, "ls", "samples").returncode == 0
+        refused = cat2cli("--user", "ada@example.com", "--pass", password, "grant", "samples", "read", "public")
+        assert (refused.returncode, refused.stdout) == (1, "")
+    finally:
+        restored = as_user("revoke", "samples", "read", "--default")
+    assert "(default)" in restored
+    assert cat2cli("ls", "samples").returncode == 0
+    assert as_user("group", "remove", "xray") == "Group removed: xray\n"
+    assert as_user("deluser", "ada@example.com") == "User deleted: ada@example.com\n"
+
+
+def test_doctor_finds_everything_well(cat2cli, as_user):
+    findings = json.loads(as_user("doctor", "--json"))
+    assert all(finding["ok"] for finding in findings)
+    assert {"client", "subscriber", "version", "broker", "bus", "login", "root foo"} <= {f["subject"] for f in findings}
+    lost = cat2cli("--subscriber", "http://localhost:9", "doctor")
+    assert lost.returncode == 1
+    assert "FAIL  subscriber: http://localhost:9" in lost.stdout
+    assert "start a subscriber here" in lost.stdout
+
+
+def test_watch_prints_changes(shared_site: Site, folder: Path, tmp_path):
+    log = tmp_path / "watch.log"
+    arguments = ["cat2cli", "--subscriber", shared_site.subscriber.url, "watch", "foo", "-n", "1", "--json"]
+    with Process(arguments, log_path=log, env={"HOME": str(tmp_path)}) as watch:
+        versions = itertools.count()
+
+        def printed() -> bool:
+            # Changes that were made before the program listens are not told.
+            write_array(folder / "watched.b2nd", next(versions))
+            return not watch.running
+
+        wait_until(printed, timeout_s=30, what="a change is printed", every_s=0.5)
+    event = json.loads(log.read_text())
+    assert (event["event"], event["root"]) == ("changed", "foo")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(cat2cli, shell):
+    done = cat2cli("completion", shell)
+    assert done.returncode == 0
+    assert "cat2cli" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("cat2cli dow", ["download"]),
+        ("cat2cli info foo/dir1/", ["foo/dir1/ds-2d.b2nd", "foo/dir1/ds-3d.b2nd"]),
+        ("cat2cli ls sam", ["samples/"]),
+    ],
+)
+def test_a_shell_completes_commands_and_paths(sample_site: Site, tmp_path, line, expected):
+    reply = tmp_path / "reply"
+    env = environment(
+        {
+            "CATERVA2_URL": sample_site.subscriber.url,
+            "HOME": str(tmp_path),
+            "_ARGCOMPLETE": "1",
+            "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(reply),
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+        }
+    )
+    subprocess.run([program("cat2cli")], env=env, check=True, capture_output=True, timeout=30)
+    assert reply.read_text().split("\n") == expected
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(sample_site: Site, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [program("cat2cli"), "--subscriber", sample_site.subscriber.url, "ls", "foo"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment(), timeout=30, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
