@@ -38,7 +38,7 @@ def processes() -> Iterator[list[Process]]:
 
 def configure(home: Path) -> dict[str, str]:
     """Move the services to free ports; return the replacements for the text of the README."""
-    ports = {name: free_port() for name in ("8000", "8001", "8002", "8003")}
+    ports = {name: free_port() for name in ("8000", "8001", "8002")}
     (home / "caterva2.toml").write_text(
         f'[broker]\nhttp = "localhost:{ports["8000"]}"\n'
         f'[publisher]\nhttp = "localhost:{ports["8001"]}"\n'

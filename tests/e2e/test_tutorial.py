@@ -24,16 +24,13 @@ CHECKOUT = Path(__file__).parent.parent.parent
 def home(tmp_path: Path) -> Path:
     """A directory with ``root-example`` and a configuration file."""
     shutil.copytree(CHECKOUT / "root-example", tmp_path / "root-example")
-    broker, publisher, bar, subscriber = (free_port() for _ in range(4))
+    broker, publisher, subscriber = (free_port() for _ in range(3))
     (tmp_path / "caterva2.toml").write_text(f"""
 [broker]
 http = "localhost:{broker}"
 
 [publisher]
 http = "localhost:{publisher}"
-
-[publisher.bar]
-http = "localhost:{bar}"
 
 [subscriber]
 http = "localhost:{subscriber}"
@@ -109,7 +106,7 @@ def test_the_tutorial_of_the_original_works_as_written(shell: Shell) -> None:
 
     with h5py.File(shell.home / "some-file.h5", "w") as file:
         file["group/numbers"] = np.arange(12).reshape(3, 4)
-    shell.start("cat2pub --id bar bar some-file.h5")
+    shell.start("cat2pub bar some-file.h5")
     shell.wait_for("cat2cli roots", "bar")
     assert shell("cat2cli subscribe bar") == "Ok\n"
     shell.wait_for("cat2cli list bar", "group/numbers.b2nd")

@@ -9,6 +9,7 @@ from caterva2_service import log, serve
 from caterva2_service.settings import load_settings
 
 from .app import create_app
+from .beside import beside_another
 from .context import check_start
 from .settings import PublisherSettings
 
@@ -22,6 +23,14 @@ def main() -> int:
         description="Publish a directory or an HDF5 file as a root, and announce its changes.",
     )
     log.configure(settings.loglevel)
+    chosen = beside_another(settings)
+    if chosen != settings:
+        print(
+            f"cat2pub: another publisher runs here, so this one listens at {chosen.http} and keeps its state in "
+            f"{chosen.statedir}",
+            file=sys.stderr,
+        )
+        settings = chosen
     try:
         check_start(settings)
     except Caterva2Error as error:
