@@ -140,8 +140,9 @@ def test_every_guarantee_names_tests_that_exist() -> None:
     assert len(rows) > 10
     for row in rows:
         path = ""
-        named = re.findall(r"`([\w/.]*)::(\w+)`", row)
-        assert named, row
+        named = re.findall(r"`(tests/[\w/.]+\.py)?(?:::(\w+))?`", row)
+        assert any(given or test for given, test in named), row
         for given, test in named:
             path = given or path
-            assert re.search(rf"^(async )?def {test}\(", (CHECKOUT / path).read_text(), re.MULTILINE), f"{path}::{test}"
+            text = (CHECKOUT / path).read_text() if path else ""
+            assert not test or re.search(rf"^(async )?def {test}\(", text, re.MULTILINE), f"{path}::{test}"
