@@ -52,6 +52,21 @@ class Project:
         found = self.containers().get(service)
         return found is not None and found["State"].get("Health", {}).get("Status") == "healthy"
 
+    def inside(self, service: str, url: str) -> str:
+        """Return the body of a GET request that is made inside a container of ours."""
+        script = f"import urllib.request; print(urllib.request.urlopen('{url}').read().decode())"
+        return self.compose("exec", "-T", service, "python", "-c", script)
+
+    def script(self, name: str, *arguments: str | Path, timeout_s: float = 300) -> str:
+        """Run a script of ``docker/`` for this project and return what it prints."""
+        variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_ENV_FILES": str(self.env_file)}
+        return run([REPOSITORY / "docker" / name, *arguments], timeout_s=timeout_s, variables=variables)
+
+    def change_setting(self, name: str, value: str) -> None:
+        """Change a line of the project's ``.env``."""
+        lines = [line for line in self.env_file.read_text().splitlines() if not line.startswith(f"{name}=")]
+        self.env_file.write_text("\n".join([*lines, f"{name}={value}", ""]))
+
     def secrets(self) -> dict[str, str]:
         """Return the secrets of the project's ``.env``."""
         lines = (line.partition("=") for line in self.env_file.read_text().splitlines())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,17 @@ if find_spec("helm_python") is None:
     if require_all():
         raise pytest.UsageError("the tests of the chart need requirements-deploy.txt: run make deploy-test")
     collect_ignore_glob.append("test_chart*.py")
+
+
+TIMEOUT_S = 900
+"""Building the images without any cache takes minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of this directory the time they need."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 def pytest_report_header() -> str | None:

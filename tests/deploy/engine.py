@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,9 +18,21 @@ SCRIPTS_VARIABLE = "CATERVA2_CONTAINER_SCRIPTS"
 DOCKERD_PID = Path("/var/run/docker.pid")
 
 
-def run(command: Sequence[str | Path], *, timeout_s: float = 120, check: bool = True) -> str:
+def run(
+    command: Sequence[str | Path],
+    *,
+    timeout_s: float = 120,
+    check: bool = True,
+    variables: Mapping[str, str] | None = None,
+) -> str:
     """Run a program and return its standard output; a failure shows both streams."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout_s)
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={**os.environ, **(variables or {})},
+    )
     if check:
         assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     return done.stdout

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,10 +169,17 @@ def test_a_site_recovers_when_a_container_is_killed(
     wait_until(read, timeout_s=60, what=f"a change seen after {service} was killed", every_s=0.2)
 
 
-def test_a_site_that_was_taken_down_comes_back_as_it_was(site: Project, client: caterva2.Client, port: int) -> None:
+def test_a_site_ends_by_itself_at_sigterm_and_comes_back_as_it_was(
+    site: Project, client: caterva2.Client, port: int
+) -> None:
     before = sorted(listed(client, "examples"))
     site.compose("exec", "-T", "subscriber", "cat2adduser", "kept@example.org", "a long enough password")
-    site.compose("down", "--timeout", "20")
+    containers = site.containers()
+    site.compose("stop", "--timeout", "20")
+    for service in OURS:
+        state = docker("inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", containers[service]["Id"])
+        assert state == "0 false", service
+    site.compose("down")
     site.compose("up", "--detach", "--wait", timeout_s=300)
     wait_until(lambda: sorted(listed(client, "examples")) == before, timeout_s=60, what="the same catalogue")
     login = {"username": "kept@example.org", "password": "a long enough password"}
@@ -177,15 +187,51 @@ def test_a_site_that_was_taken_down_comes_back_as_it_was(site: Project, client: 
     assert answer.status_code in (200, 204)
 
 
-def test_services_end_by_themselves_at_sigterm(site: Project) -> None:
-    containers = site.containers()
-    site.compose("stop", "--timeout", "20", *sorted(OURS))
-    try:
-        for service in OURS:
-            state = docker("inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", containers[service]["Id"])
-            assert state == "0 false", service
-    finally:
-        site.compose("up", "--detach", "--wait", timeout_s=300)
+def test_dashboard_and_alerts_ask_for_metrics_that_exist(site: Project) -> None:
+    ports = {"broker": 8000, "publisher-examples": 8001, "subscriber": 8002}
+    exposed = {
+        line.split()[2]
+        for service, port in ports.items()
+        for line in site.inside(service, f"http://127.0.0.1:{port}/metrics").splitlines()
+        if line.startswith("# TYPE")
+    }
+    dashboard = (REPOSITORY / "docker" / "grafana" / "dashboards" / "caterva2.json").read_text()
+    alerts = (REPOSITORY / "helm" / "caterva2" / "files" / "alerts.yaml").read_text()
+    wanted = set(re.findall(r"caterva2_[a-z_]+", dashboard + alerts))
+    assert len(wanted) > 8
+    assert {name.removesuffix("_bucket") for name in wanted} - exposed == set()
+
+
+def test_a_password_of_the_bus_is_rotated_without_loss(site: Project, client: caterva2.Client, data: Path) -> None:
+    for role in ("BROKER", "PUBLISHER", "SUBSCRIBER"):
+        site.change_setting(f"NATS_{role}_PASSWORD", f"s{secrets.token_hex(24)}")
+    site.compose("up", "--detach", "--wait", timeout_s=300)
+    blosc2.asarray(np.full(10, 8), urlpath=str(data / "rotated.b2nd"), mode="w")
+    (data / "rotated.b2nd").chmod(0o644)
+    wait_until(lambda: "rotated.b2nd" in listed(client, "examples"), timeout_s=60, what="a change after the rotation")
+    status = json.loads(site.inside("subscriber", "http://127.0.0.1:8002/readyz"))
+    assert status["parts"]["bus"]["ok"], status
+
+
+def test_a_backup_brings_people_and_their_files_back(site: Project, port: int, tmp_path: Path) -> None:
+    person = "backup@example.org", "a long enough password"
+    site.compose("exec", "-T", "subscriber", "cat2adduser", *person)
+    (tmp_path / "notes.txt").write_text("kept")
+    auth = caterva2.BasicAuth(*person)
+    with caterva2.Client(f"http://127.0.0.1:{port}", auth) as client:
+        client.upload(tmp_path / "notes.txt", "@shared/notes.txt")
+    site.script("backup.sh", tmp_path / "backup")
+    assert (tmp_path / "backup" / "env").stat().st_mode & 0o077 == 0
+
+    with caterva2.Client(f"http://127.0.0.1:{port}", auth) as client:
+        client.remove("@shared/notes.txt")
+    site.compose(
+        "exec", "-T", "postgres", "psql", "-U", "caterva2", "-c", "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+    )
+    site.script("restore.sh", tmp_path / "backup")
+
+    with caterva2.Client(f"http://127.0.0.1:{port}", auth) as client:
+        assert client.download("@shared/notes.txt", tmp_path / "again.txt").read_text() == "kept"
 
 
 def test_a19_no_secret_is_in_any_log(site: Project) -> None:
