@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from caterva2.errors import Unavailable, UnsafeContent
 from caterva2.wire import Kind
+from caterva2_formats import sandbox as sandbox_module
 from caterva2_formats.inspection import Verdict
 from caterva2_formats.sandbox import Limits, Sandbox
 from demo.make_root_example import make_root_example
@@ -118,32 +118,21 @@ def test_u9_looking_ends_at_its_deadline(tmp_path: Path) -> None:
 
 
 def test_u9_a_crash_is_the_files_problem(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 2**8, 100 * 2**20, dtype="u1")
-    blosc2.asarray(array, urlpath=str(tmp_path / "x.b2nd"), mode="w", cparams={"clevel": 1})
-    sandbox = Sandbox(Limits(deadline_s=30))
-    sandbox.measures()
-    killer = threading.Thread(target=_kill_looks, args=(5.0,))
-    killer.start()
+    (tmp_path / "x.txt").write_bytes(b"fine")
+    sandbox = Sandbox()
     try:
-        with pytest.raises(UnsafeContent, match="crash"):
-            sandbox.inspect(tmp_path / "x.b2nd", "x.b2nd")
-        killer.join()
-        (tmp_path / "y.txt").write_bytes(b"fine")
-        assert sandbox.inspect(tmp_path / "y.txt", "y.txt").nbytes == 4
+        before = helpers()
+        with open(tmp_path / "x.txt", "rb") as file, sandbox.start(file.fileno()) as confined:
+            (helper,) = [process for process in helpers() if process not in before]
+            (look,) = helper.children()
+            look.send_signal(signal.SIGSEGV)
+            look.wait(5)
+            with pytest.raises(UnsafeContent, match="crash"):
+                confined.ask({"measures": True})
+        assert sandbox.inspect(tmp_path / "x.txt", "x.txt").nbytes == 4
+        assert helper.is_running()
     finally:
-        killer.join()
         sandbox.close()
-
-
-def _kill_looks(seconds: float) -> None:
-    """Kill the first process that a helper of this process forks."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for helper in helpers():
-            for look in helper.children():
-                time.sleep(0.005)
-                look.send_signal(signal.SIGSEGV)
-                return
 
 
 def helpers() -> list[psutil.Process]:
@@ -186,6 +175,23 @@ def test_links_and_missing_files_are_refused(sandbox: Sandbox, tmp_path: Path) -
     for name in ("link.txt", "missing.txt"):
         with pytest.raises(UnsafeContent, match="cannot be opened"):
             sandbox.inspect(tmp_path / name, name)
+
+
+def test_u9_a_process_that_ignores_its_deadline_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_module, "GRACE_S", 0.2)
+    (tmp_path / "x.txt").write_bytes(b"fine")
+    sandbox = Sandbox(Limits(deadline_s=0.3))
+    try:
+        before = helpers()
+        with open(tmp_path / "x.txt", "rb") as file, sandbox.start(file.fileno()) as confined:
+            (helper,) = [process for process in helpers() if process not in before]
+            (look,) = helper.children()
+            look.suspend()
+            with pytest.raises(UnsafeContent, match="too long"):
+                confined.ask({"measures": True})
+            look.wait(5)
+    finally:
+        sandbox.close()
 
 
 def test_several_threads_share_the_helpers(examples: Path) -> None:

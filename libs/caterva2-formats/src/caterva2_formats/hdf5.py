@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -136,21 +136,38 @@ def _open_h5(opened: OpenFile) -> Any:
         raise UnsafeContent("the file is not an HDF5 file, or it is damaged") from None
 
 
-class Handles:
+class Openable(Protocol):
+    """What `OpenFiles` keeps: one version of a file, held open."""
+
+    opened: OpenFile
+    users: int
+
+    def close(self) -> None:
+        """Close what is held open."""
+        ...
+
+
+H = TypeVar("H", bound=Openable)
+
+
+class OpenFiles(Generic[H]):
     """A bounded number of open HDF5 files, the least recently used closed first.
 
     Parameters
     ----------
     limit
         Number of files that stay open while nobody reads them.
+    make
+        Makes a handle of an open file.
     """
 
-    def __init__(self, limit: int = 32) -> None:
+    def __init__(self, limit: int = 32, *, make: Callable[[OpenFile], H]) -> None:
         self._limit = limit
+        self._make = make
         self._lock = threading.Lock()
-        self._handles: OrderedDict[str, Handle] = OrderedDict()
+        self._handles: OrderedDict[str, H] = OrderedDict()
 
-    def acquire(self, path: str, opener: Callable[[], OpenFile] | None = None) -> Handle:
+    def acquire(self, path: str, opener: Callable[[], OpenFile] | None = None) -> H:
         """Return the present version of a file; give it back by `release`.
 
         Parameters
@@ -169,14 +186,14 @@ class Handles:
             handle = self._handles.get(path)
             if handle is None or handle.opened.stamp != _stamp(path):
                 self._drop(path)
-                handle = self._handles[path] = Handle(opener() if opener else _open(path))
+                handle = self._handles[path] = self._make(opener() if opener else _open(path))
             self._handles.move_to_end(path)
             handle.users += 1
             for old in [key for key, other in self._handles.items() if not other.users][: -self._limit or None]:
                 self._drop(old)
             return handle
 
-    def release(self, handle: Handle) -> None:
+    def release(self, handle: H) -> None:
         """Give back what `acquire` returned."""
         with self._lock:
             handle.users -= 1
@@ -193,6 +210,13 @@ class Handles:
         with self._lock:
             for path in list(self._handles):
                 self._drop(path)
+
+
+class Handles(OpenFiles[Handle]):
+    """Open HDF5 files that this process reads itself; see `OpenFiles`."""
+
+    def __init__(self, limit: int = 32) -> None:
+        super().__init__(limit, make=Handle)
 
 
 def _stamp(path: str) -> Stamp | None:

@@ -1,8 +1,10 @@
 """Looking at foreign files where they can do no harm: one disposable, confined process for each (U3, U9).
 
 A small helper process imports the libraries once and forks for each file; the fork gives up all rights but reading
-that file, has limits on memory and time, and ends with its answer. Whatever a file makes a library do, it does it
-there: a crash, a hang or a fill-up is that file's problem, and an error with one sentence here.
+that file, has limits on memory and time, and talks over a socket of its own. Whatever a file makes a library do, it
+does it there: a crash, a hang or a fill-up is that file's problem, and an error with one sentence here.
+
+What comes back from a confined process is as foreign as the file was: those who ask check it.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from caterva2 import errors
 from caterva2.errors import Unavailable, UnsafeContent
 from caterva2.wire import Kind
 
@@ -29,14 +33,18 @@ from .inspection import Verdict
 logger = logging.getLogger(__name__)
 
 START_S = 60.0
-GRACE_S = 5.0
-"""Seconds after its deadline at which the helper itself counts as hung."""
-MAX_MESSAGE = 2**20
+GRACE_S = 3.0
+"""Seconds after its deadline at which a process that has not ended itself is killed."""
+MAX_MESSAGE = 2**16
+MAX_ANSWER = 64 * 2**20
+MAX_CONTENT = 300 * 2**20
+
+_HEAD = struct.Struct("<II")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one look at a file may take."""
+    """What one answer about a file may take."""
 
     deadline_s: float = 9.0
     memory_bytes: int = 512 * 2**20
@@ -44,23 +52,22 @@ class Limits:
 
 
 class Sandbox:
-    """A pool of helpers, started when first needed. Methods block and may be called from any thread.
+    """Starts confined processes. Methods block and may be called from any thread.
 
     Parameters
     ----------
     limits
-        What one look may take.
+        What one answer may take.
     workers
-        Files that are looked at at the same time.
+        Files that are inspected at the same time.
     """
 
-    def __init__(self, limits: Limits | None = None, *, workers: int = 1) -> None:
-        self._limits = limits or Limits()
-        self._helpers: queue.LifoQueue[_Helper | None] = queue.LifoQueue()
-        for _ in range(workers):
-            self._helpers.put(None)
-        self._workers = workers
-        self._closed = threading.Event()
+    def __init__(self, limits: Limits | None = None, *, workers: int = 2) -> None:
+        self.limits = limits or Limits()
+        self._places = threading.BoundedSemaphore(workers)
+        self._lock = threading.Lock()
+        self._helper: _Helper | None = None
+        self._closed = False
 
     def inspect(self, path: str | os.PathLike[str], listed: str, *, packed: bool = False) -> Verdict:
         """Check that a file may be shared under a name; see `caterva2_formats.inspection.inspect`.
@@ -77,52 +84,148 @@ class Sandbox:
         UnsafeContent
             If it may not, with one sentence that says why.
         Unavailable
-            If the helper cannot be started.
+            If no process can be started.
         """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
             raise UnsafeContent(f"the file cannot be opened: {error.strerror}") from None
         try:
-            answer = self._ask({"listed": listed, "packed": packed}, fd)
+            with self._places, self.start(fd) as confined:
+                answer, _ = confined.ask({"inspect": listed, "packed": packed})
         finally:
             os.close(fd)
-        if "verdict" not in answer:
-            raise UnsafeContent(str(answer.get("refused", "the file could not be checked")))
-        kind, nbytes, ndatasets = answer["verdict"]
-        return Verdict(Kind(kind), nbytes, ndatasets)
+        try:
+            return Verdict(Kind(answer["kind"]), int(answer["nbytes"]), int(answer["ndatasets"]))
+        except (KeyError, TypeError, ValueError):
+            raise UnsafeContent("the file cannot be checked") from None
 
     def measures(self) -> list[str]:
         """Return the names of the measures that are in force on this machine. Raises Unavailable."""
-        found: list[str] = self._ask({"measures": True}, None)["measures"]
-        return found
+        with open(os.devnull, "rb") as nothing, self.start(nothing.fileno()) as confined:
+            answer, _ = confined.ask({"measures": True})
+        return [str(name) for name in answer["measures"]]
 
-    def _ask(self, question: dict[str, Any], fd: int | None) -> dict[str, Any]:
-        question |= {"deadline_s": self._limits.deadline_s, "memory_bytes": self._limits.memory_bytes}
-        helper = self._helpers.get()
+    def start(self, fd: int) -> Confined:
+        """Start a confined process that may read the file behind a descriptor.
+
+        Raises
+        ------
+        Unavailable
+            If none can be started.
+        """
+        ours, theirs = socket.socketpair()
         try:
-            if self._closed.is_set():
-                raise Unavailable("files cannot be checked: the service is stopping")
-            if helper is None or not helper.alive():
-                helper = _Helper.start(helper)
-            answer = helper.ask(question, fd, timeout_s=self._limits.deadline_s + GRACE_S)
-        except (OSError, ValueError, EOFError) as error:
-            logger.warning("the helper that checks files had to be replaced: %s", error)
-            if helper is not None:
-                helper.stop()
-                helper = None
+            with theirs, self._lock:
+                if self._closed:
+                    raise Unavailable("files cannot be checked: the service is stopping")
+                if self._helper is None or not self._helper.alive():
+                    if self._helper is not None:
+                        self._helper.stop()
+                    self._helper = _Helper.start()
+                limits = {"deadline_s": self.limits.deadline_s, "memory_bytes": self.limits.memory_bytes}
+                pid = self._helper.ask(limits, [fd, theirs.fileno()])["pid"]
+        except (OSError, ValueError, EOFError, KeyError) as error:
+            ours.close()
+            logger.warning("no process to check files can be started: %s", error)
             raise Unavailable("files cannot be checked now; try again later", retry_after_s=5) from None
-        finally:
-            self._helpers.put(helper)
-        return answer
+        except BaseException:
+            ours.close()
+            raise
+        return Confined(self, ours, pid)
+
+    def kill(self, pid: int) -> None:
+        """End a confined process that does not end itself."""
+        with self._lock, suppress(OSError, ValueError, EOFError):
+            if self._helper is not None:
+                self._helper.ask({"kill": pid}, [])
 
     def close(self) -> None:
-        """Stop the helpers, after what they are doing."""
-        self._closed.set()
-        for helper in [self._helpers.get() for _ in range(self._workers)]:
-            if helper is not None:
-                helper.stop()
-            self._helpers.put(None)
+        """Stop the helper, and with it every confined process."""
+        with self._lock:
+            self._closed = True
+            if self._helper is not None:
+                self._helper.stop()
+                self._helper = None
+
+
+class Confined:
+    """One confined process. Use as a context manager, or call `close`; one question at a time."""
+
+    def __init__(self, sandbox: Sandbox, channel: socket.socket, pid: int) -> None:
+        self._sandbox = sandbox
+        self._channel = channel
+        self._pid = pid
+        self._lock = threading.Lock()
+        channel.settimeout(sandbox.limits.deadline_s + GRACE_S)
+
+    def ask(self, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Put a question to the process; return its answer, and bytes that came with it.
+
+        Raises
+        ------
+        Caterva2Error
+            What the process reported.
+        UnsafeContent
+            If it died over the question, or took too long.
+        """
+        started = time.monotonic()
+        with self._lock:
+            try:
+                send(self._channel, question)
+                answer, content = receive(self._channel)
+            except (OSError, ValueError, EOFError) as error:
+                if isinstance(error, TimeoutError):
+                    self._sandbox.kill(self._pid)
+                late = time.monotonic() - started >= self._sandbox.limits.deadline_s
+                reason = "takes too long" if late else "makes the libraries crash"
+                raise UnsafeContent(f"reading the file {reason}") from None
+        if "error" in answer:
+            known = errors.BY_CODE.get(str(answer["error"]), UnsafeContent)
+            retry = answer.get("retry_after_s")
+            raise known(str(answer.get("detail")), retry_after_s=retry if isinstance(retry, int | float) else None)
+        return answer, content
+
+    def close(self) -> None:
+        """End the process."""
+        self._channel.close()
+
+    def __enter__(self) -> Confined:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def send(channel: socket.socket, message: dict[str, Any], content: bytes = b"") -> None:
+    """Send a message as JSON, with bytes behind it. Raises OSError."""
+    encoded = json.dumps(message).encode()
+    channel.sendall(_HEAD.pack(len(encoded), len(content)))
+    channel.sendall(encoded)
+    if content:
+        channel.sendall(content)
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any], bytes]:
+    """Receive what `send` sent. Raises EOFError at the end, ValueError for nonsense, OSError."""
+    length, size = _HEAD.unpack(_exactly(channel, _HEAD.size))
+    if length > MAX_ANSWER or size > MAX_CONTENT:
+        raise ValueError(length, size)
+    message = json.loads(_exactly(channel, length))
+    if not isinstance(message, dict):
+        raise ValueError(message)
+    return message, _exactly(channel, size) if size else b""
+
+
+def _exactly(channel: socket.socket, length: int) -> bytes:
+    data = bytearray(length)
+    view = memoryview(data)
+    while view:
+        count = channel.recv_into(view)
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return bytes(data)
 
 
 class _Helper:
@@ -134,10 +237,8 @@ class _Helper:
         self._directory = directory
 
     @classmethod
-    def start(cls, old: _Helper | None = None) -> _Helper:
-        """Start a helper in the place of an `old` one. Raises OSError or EOFError."""
-        if old is not None:
-            old.stop()
+    def start(cls) -> _Helper:
+        """Start a helper. Raises OSError or EOFError."""
         # An empty directory that nobody can write to: libraries that look for modules find none.
         directory = Path(tempfile.mkdtemp(prefix="cat2-sandbox-"))
         directory.chmod(0o500)
@@ -165,10 +266,9 @@ class _Helper:
         """Tell whether the process runs."""
         return self._process.poll() is None
 
-    def ask(self, question: dict[str, Any], fd: int | None, *, timeout_s: float) -> dict[str, Any]:
-        """Send a question with a descriptor and return the answer. Raises OSError, ValueError or EOFError."""
-        self._channel.settimeout(timeout_s)
-        socket.send_fds(self._channel, [json.dumps(question).encode()], [] if fd is None else [fd])
+    def ask(self, question: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """Send a question with descriptors and return the answer. Raises OSError, ValueError or EOFError."""
+        socket.send_fds(self._channel, [json.dumps(question).encode()], fds)
         answer = self._channel.recv(MAX_MESSAGE)
         if not answer:
             raise EOFError("the helper ended")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -11,32 +12,53 @@ import socket
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from caterva2.errors import Caterva2Error
+from caterva2.errors import BadRequest, Caterva2Error
 from caterva2_formats import confinement
+from caterva2_formats.sandbox import MAX_MESSAGE, receive, send
 
-MAX_ANSWER = 64 * 1024
-MAX_MESSAGE = 2**20
+SWEEP_S = 1.0
+SERVING_CPU_S = 3600
+"""Processor seconds of one process that serves an HDF5 file."""
 
 
 def main() -> int:
-    """Answer questions that come over the socket on standard input until it closes."""
+    """Fork for what comes over the socket on standard input, until it closes."""
     channel = socket.socket(fileno=os.dup(0))
-    measures = ["network"] if confinement.leave_network() else []
+    network = ["network"] if confinement.leave_network() else []
     _warm_up()
     channel.send(b"ready")
+    children: set[int] = set()
     while True:
-        message, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 1)
+        _reap(children)
+        if not select.select([channel], [], [], SWEEP_S if children else None)[0]:
+            continue
+        message, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 2)
         if not message:
             return 0
         question = json.loads(message)
-        answer = _answer(question, fds, channel)
-        if "measures" in answer:
-            answer["measures"] = measures + answer["measures"]
-        channel.send(json.dumps(answer).encode())
+        if "kill" in question:
+            if question["kill"] in children:
+                os.kill(question["kill"], signal.SIGKILL)
+            channel.send(b"{}")
+            continue
+        pid = os.fork()
+        if pid == 0:
+            channel.close()
+            os.close(0)
+            _be_confined(fds[0], socket.socket(fileno=fds[1]), question, network)
+        children.add(pid)
         for fd in fds:
             os.close(fd)
+        channel.send(json.dumps({"pid": pid}).encode())
+
+
+def _reap(children: set[int]) -> None:
+    for pid in list(children):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            children.discard(pid)
 
 
 def _warm_up() -> None:
@@ -56,73 +78,113 @@ def _warm_up() -> None:
         file.create_dataset("b", data=array, chunks=(50,), **hdf5plugin.Blosc2())
         file["a"].attrs["text"] = "text"
     for name, data in (("x.b2nd", frame), ("x.h5", content.getvalue())):
-        with tempfile.NamedTemporaryFile(prefix="cat2-sandbox-") as file:
-            file.write(data)
-            file.flush()
-            inspect(os.dup(file.fileno()), name)
+        with tempfile.NamedTemporaryFile(prefix="cat2-sandbox-") as temporary:
+            temporary.write(data)
+            temporary.flush()
+            inspect(os.dup(temporary.fileno()), name)
+            if name == "x.h5":
+                served = _Served(temporary.fileno())
+                served.answer({"unfold": True})
+                served.answer({"chunk": 0, "member": "a"})
 
 
-def _answer(question: dict[str, Any], fds: list[int], channel: socket.socket) -> dict[str, Any]:
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        channel.close()
-        os.close(0)
-        os.close(read_end)
-        _look(question, fds, write_end)
-    os.close(write_end)
-    try:
-        answer, in_time = _receive(read_end, time.monotonic() + question["deadline_s"])
-    finally:
-        os.close(read_end)
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-    if not in_time or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
-        return {"refused": "checking the file takes too long"}
-    try:
-        decoded: dict[str, Any] = json.loads(answer)
-    except ValueError:
-        return {"refused": "the file makes the libraries that read it crash"}
-    return decoded
-
-
-def _receive(pipe: int, deadline: float) -> tuple[bytes, bool]:
-    """Read a pipe to its end; tell whether that came in time."""
-    answer = b""
-    while len(answer) < MAX_ANSWER:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([pipe], [], [], left)[0]:
-            return b"", False
-        piece = os.read(pipe, MAX_ANSWER)
-        if not piece:
-            return answer, True
-        answer += piece
-    return b"", True
-
-
-def _look(question: dict[str, Any], fds: list[int], pipe: int) -> NoReturn:
-    """In the fork: give up all rights, look at the file, say what it is, and end."""
-    answer: dict[str, Any]
-    try:
-        measures = confinement.confine(
-            fds, memory_bytes=question["memory_bytes"], cpu_s=int(question["deadline_s"]) + 1
-        )
-        answer = {"measures": measures} if "measures" in question else _inspect(question, fds[0])
-    except Caterva2Error as error:
-        answer = {"refused": error.detail}
-    except MemoryError:
-        answer = {"refused": "the file needs more memory than is allowed"}
-    except Exception as error:  # noqa: BLE001  (whatever a file provokes is an answer about the file)
-        answer = {"refused": f"the file cannot be read ({type(error).__name__})"}
-    os.write(pipe, json.dumps(answer).encode()[:MAX_ANSWER])
+# --- in the fork ---------------------------------------------------------------------
+def _be_confined(fd: int, channel: socket.socket, limits: dict[str, Any], network: list[str]) -> NoReturn:
+    """Give up all rights, then answer questions about one file until the channel closes."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    served = _Served(fd)
+    served.measures = network + confinement.confine(
+        [fd], memory_bytes=limits["memory_bytes"], cpu_s=SERVING_CPU_S + int(limits["deadline_s"])
+    )
+    with suppress(OSError, EOFError, ValueError):
+        while True:
+            question, _ = receive(channel)
+            # Who does not answer in time is ended by the kernel, whatever library it is stuck in.
+            signal.setitimer(signal.ITIMER_REAL, limits["deadline_s"])
+            answer, content = _answer(served, question)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            send(channel, answer, content)
     os._exit(0)
 
 
-def _inspect(question: dict[str, Any], fd: int) -> dict[str, Any]:
-    from caterva2_formats.inspection import inspect
+def _answer(served: _Served, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    started = time.monotonic()
+    try:
+        return served.answer(question)
+    except Caterva2Error as error:
+        return {"error": error.code, "detail": error.detail, "retry_after_s": error.retry_after_s}, b""
+    except MemoryError:
+        return {"error": "unsafe_content", "detail": "the file needs more memory than is allowed"}, b""
+    except Exception as error:  # noqa: BLE001  (whatever a file provokes is an answer about the file)
+        seconds = time.monotonic() - started
+        detail = f"the file cannot be read ({type(error).__name__} after {seconds:.0f} s)"
+        return {"error": "unsafe_content", "detail": detail}, b""
 
-    verdict = inspect(fd, question["listed"], packed=question["packed"])
-    return {"verdict": [verdict.kind.value, verdict.nbytes, verdict.ndatasets]}
+
+class _Served:
+    """What a confined process knows: one file, and the datasets of it that are open."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._sources: dict[str, Any] = {}
+        self._handles: Any = None
+        self.measures: list[str] = []
+
+    def answer(self, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Answer one question with JSON and bytes. Raises Caterva2Error."""
+        match question:
+            case {"measures": True}:
+                return {"measures": self.measures}, b""
+            case {"inspect": str(listed), "packed": bool(packed)}:
+                return self._inspect(listed, packed=packed), b""
+            case {"chunk": int(nchunk), "member": str(member)}:
+                return {}, self._source(member).chunk(nchunk)
+            case {"open": str(member)}:
+                return self._open(member), b""
+            case {"unfold": True}:
+                return self._unfold(), b""
+        raise BadRequest("a confined process was asked something unknown")
+
+    def _inspect(self, listed: str, *, packed: bool) -> dict[str, Any]:
+        from caterva2_formats.inspection import inspect
+
+        verdict = inspect(os.dup(self._fd), listed, packed=packed)
+        return {"kind": verdict.kind.value, "nbytes": verdict.nbytes, "ndatasets": verdict.ndatasets}
+
+    def _acquire(self) -> tuple[Any, Any]:
+        from caterva2_formats.hdf5 import Handles
+        from caterva2_formats.opening import OpenFile
+
+        if self._handles is None:
+            self._handles = Handles()
+        return self._handles, self._handles.acquire(f"/proc/self/fd/{self._fd}", lambda: OpenFile(os.dup(self._fd)))
+
+    def _source(self, member: str) -> Any:
+        from caterva2_formats.hdf5 import HDF5Source
+
+        if member not in self._sources:
+            handles, handle = self._acquire()
+            try:
+                self._sources[member] = HDF5Source(handles, handle, member)
+            except BaseException:
+                handles.release(handle)
+                raise
+        return self._sources[member]
+
+    def _open(self, member: str) -> dict[str, Any]:
+        source = self._source(member)
+        attributes = {name: base64.b64encode(value).decode() for name, value in source.attributes.items()}
+        return {"info": source.info, "attributes": attributes, "compresses": source.compresses}
+
+    def _unfold(self) -> dict[str, Any]:
+        from caterva2_formats.unfold import unfold
+
+        handles, handle = self._acquire()
+        try:
+            entries = unfold(handle)
+        finally:
+            handles.release(handle)
+        return {"entries": [[e.path, e.member, base64.b64encode(e.content).decode()] for e in entries]}
 
 
 if __name__ == "__main__":
