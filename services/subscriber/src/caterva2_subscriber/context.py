@@ -21,6 +21,7 @@ from .fetching import Fetcher
 from .library import Library
 from .live import LiveEvents
 from .people import open_people
+from .preview.shrink import Shrinker
 from .published import PublishedRoots
 from .rights import Rights
 from .search import SearchIndex
@@ -54,6 +55,7 @@ class Context:
     planes: Planes
     live: LiveEvents
     index: SearchIndex
+    shrinker: Shrinker
     bundle: Bundle
     builder: Builder
 
@@ -105,6 +107,7 @@ class Context:
             planes=Planes(threads),
             live=await stack.enter_async_context(LiveEvents.open(changes, tracking.roots)),
             index=await stack.enter_async_context(SearchIndex.open(catalog, library, changes, threads)),
+            shrinker=Shrinker(),
             bundle=await threads.run(Bundle, settings.urlbase),
             builder=builder,
         )

@@ -5,7 +5,22 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from ..web import pages
-from . import auth, cache, catalogue, chunks, events, expressions, fetch, rights, roots, search, spaces, users, view
+from . import (
+    auth,
+    cache,
+    catalogue,
+    chunks,
+    events,
+    expressions,
+    fetch,
+    preview,
+    rights,
+    roots,
+    search,
+    spaces,
+    users,
+    view,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     roots.router,
@@ -19,6 +34,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     users.router,
     rights.router,
     view.router,
+    preview.router,
     search.router,
     events.router,
     pages.router,
