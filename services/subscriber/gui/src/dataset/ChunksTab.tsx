@@ -149,10 +149,14 @@ function ChunkPicture({ map }: { map: CacheMap }) {
   );
 }
 
+const NARROW = 12;
+const WIDE = 200;
+
 /** The last axes of the grid side by side, so that a picture of chunks looks like the picture of the data. */
 function columnsOf({ grid, nchunks }: CacheMap): number {
-  const last = grid.at(-1) ?? 1;
-  return last > 1 && last <= 200 ? last : Math.max(1, Math.min(nchunks, 64));
+  let columns = 1;
+  for (let axis = grid.length - 1; axis >= 0 && columns < NARROW; axis--) columns *= grid[axis] ?? 1;
+  return columns <= WIDE ? Math.max(columns, 1) : Math.min(nchunks, 64);
 }
 
 function spanOf({ grid, chunks, shape }: CacheMap, n: number): string {
