@@ -46,7 +46,7 @@ def test_f5_a_publisher_serves_without_a_broker_and_registers_when_it_comes(
     with publisher_of(root, broker, tmp_path / "pub") as publisher:
         publisher.wait_ready(parts=("index",))
         assert publisher.list()
-        assert not publisher.readiness()["parts"]["broker"]["ok"]  # type: ignore[index]
+        assert not publisher.part("broker")["ok"]
         broker.start_ready()
         wait_until(lambda: "foo" in broker.get("/api/roots").json(), timeout_s=10, what="registered")
         publisher.wait_ready(parts=("broker", "bus"))
@@ -60,7 +60,7 @@ def test_f21_a_second_publisher_of_a_root_is_told_and_goes_on_asking(
         with publisher_of(root, broker, tmp_path / "two") as second:
             second.wait_ready(parts=("index",))
             detail = wait_until(
-                lambda: second.readiness()["parts"].get("broker", {}).get("detail"),  # type: ignore[index]
+                lambda: second.part("broker").get("detail"),
                 timeout_s=10,
                 what="the broker's answer",
             )

@@ -33,11 +33,9 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lab(file: Path, tmp_path: Path, nats_server: NatsServer, follower: Followed) -> Iterator[Publisher]:
-    service = Publisher(file, tmp_path / "pub", nats_server.environment())
-    try:
-        yield service.ready("bus")
-    finally:
-        service.kill()
+    # A process of its own: HDF5 keeps track of open files within a process.
+    with Publisher(file, tmp_path / "pub", nats_server.environment()).ready("bus") as service:
+        yield service
 
 
 async def until_announced(follower: Followed, *paths: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from caterva2 import errors, wire
-from tests.integration.publisher.conftest import Publisher, blosc2, make_root, write_array
+from tests.integration.publisher.conftest import InThread, blosc2, make_root, write_array
 from tests.support.processes import wait_until
 
 
@@ -24,12 +24,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def publisher(root: Path) -> Iterator[Publisher]:
-    service = Publisher(root, root.parent / "pub", {})
+def publisher(root: Path) -> Iterator[InThread]:
+    service = InThread(root, root.parent / "pub")
     try:
         yield service.ready()
     finally:
-        service.kill()
+        service.stop()
 
 
 def frames(response: httpx.Response) -> list[wire.ChunkFrame]:
@@ -39,11 +39,11 @@ def frames(response: httpx.Response) -> list[wire.ChunkFrame]:
     return found
 
 
-def post_chunks(publisher: Publisher, path: str, body: dict, **headers: str) -> httpx.Response:
+def post_chunks(publisher: InThread, path: str, body: dict, **headers: str) -> httpx.Response:
     return httpx.post(f"{publisher.url}/api/chunks/{path}", json=body, headers=headers, trust_env=False)
 
 
-def test_the_original_endpoints(publisher: Publisher, root: Path) -> None:
+def test_the_original_endpoints(publisher: InThread, root: Path) -> None:
     assert {"README.md", "a.b2nd", "dir/b.b2nd"} <= set(publisher.list())
     info = publisher.get("/api/info/a.b2nd")
     assert info.json()["shape"] == [10, 100]
@@ -71,13 +71,13 @@ def test_the_original_endpoints(publisher: Publisher, root: Path) -> None:
         ("/api/download/none.b2nd?nchunk=0", 404, "dataset_not_found"),
     ],
 )
-def test_bad_requests_get_a_sentence(publisher: Publisher, path: str, status: int, code: str) -> None:
+def test_bad_requests_get_a_sentence(publisher: InThread, path: str, status: int, code: str) -> None:
     answer = publisher.get(path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["detail"]
 
 
-def test_chunks_and_skeleton_are_the_file_byte_for_byte(publisher: Publisher, root: Path) -> None:
+def test_chunks_and_skeleton_are_the_file_byte_for_byte(publisher: InThread, root: Path) -> None:
     from caterva2_formats.base import Skeleton
 
     etag = publisher.get("/api/info/a.b2nd").headers["etag"]
@@ -92,12 +92,12 @@ def test_chunks_and_skeleton_are_the_file_byte_for_byte(publisher: Publisher, ro
     assert whole == (root / "a.b2nd").read_bytes()
 
 
-def test_chunks_come_in_the_order_asked_for(publisher: Publisher) -> None:
+def test_chunks_come_in_the_order_asked_for(publisher: InThread) -> None:
     answer = post_chunks(publisher, "a.b2nd", {"ranges": [[3, 4], [0, 2], [3, 4]]})
     assert [frame.index for frame in frames(answer)] == [3, 0, 1, 3]
 
 
-def test_a_plain_file_is_chunks_of_its_bytes(publisher: Publisher, root: Path) -> None:
+def test_a_plain_file_is_chunks_of_its_bytes(publisher: InThread, root: Path) -> None:
     data = np.random.default_rng(1).integers(0, 50, 20_000_000, dtype=np.uint8).tobytes()
     (root / "notes.txt").write_bytes(data)
     answer = post_chunks(publisher, "README.md", {"ranges": [[0, 1]], "skeleton": True})
@@ -119,18 +119,18 @@ def test_a_plain_file_is_chunks_of_its_bytes(publisher: Publisher, root: Path) -
     ],
 )
 def test_requests_for_chunks_that_cannot_be_answered(
-    publisher: Publisher, path: str, body: dict, headers: dict, status: int, code: str
+    publisher: InThread, path: str, body: dict, headers: dict, status: int, code: str
 ) -> None:
     answer = post_chunks(publisher, path, body, **headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-def test_a_body_that_is_not_a_request_is_422(publisher: Publisher) -> None:
+def test_a_body_that_is_not_a_request_is_422(publisher: InThread) -> None:
     assert post_chunks(publisher, "a.b2nd", {"ranges": "all"}).status_code == 422
     assert post_chunks(publisher, "a.b2nd", {"unknown": 1}).status_code == 422
 
 
-def test_a_file_that_fails_its_checks_is_listed_and_refused(publisher: Publisher, root: Path) -> None:
+def test_a_file_that_fails_its_checks_is_listed_and_refused(publisher: InThread, root: Path) -> None:
     (root / "bad.b2nd").write_bytes(b"\x9e\xa8b2frame\0" + b"\xff" * 200)
     publisher.get("/api/info/bad.b2nd")
     info = publisher.get("/api/info/bad.b2nd").json()
@@ -140,7 +140,7 @@ def test_a_file_that_fails_its_checks_is_listed_and_refused(publisher: Publisher
     assert (answer.status_code, answer.json()["code"]) == (422, "unsafe_content")
 
 
-def test_the_manifest_is_the_index(publisher: Publisher) -> None:
+def test_the_manifest_is_the_index(publisher: InThread) -> None:
     header, entries = publisher.manifest()
     assert (header["root"], header["count"], header["online"]) == ("foo", len(entries), True)
     assert list(entries) == publisher.list()
@@ -152,7 +152,7 @@ def test_the_manifest_is_the_index(publisher: Publisher) -> None:
     assert header["seq"] == max(entry["seq"] for entry in entries.values())
 
 
-def test_the_manifest_is_conditional_and_compressed(publisher: Publisher) -> None:
+def test_the_manifest_is_conditional_and_compressed(publisher: InThread) -> None:
     plain = publisher.get("/api/manifest", headers={"accept-encoding": "identity"})
     header = json.loads(plain.text.splitlines()[0])
     assert plain.headers["etag"] == f'"{header["epoch"]}:{header["seq"]}"'
@@ -170,7 +170,7 @@ def _unpack(data: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompressobj().decompress(data)
 
 
-def test_served_chunks_are_counted(publisher: Publisher) -> None:
+def test_served_chunks_are_counted(publisher: InThread) -> None:
     def served() -> float:
         found = re.search(r'caterva2_chunks_served_total\{kind="array"\} (\S+)', publisher.get("/metrics").text)
         return float(found[1]) if found else 0.0
@@ -180,7 +180,7 @@ def test_served_chunks_are_counted(publisher: Publisher) -> None:
     assert served() == before + 3
 
 
-def test_a_change_that_nobody_announced_yet_is_seen_by_who_asks(publisher: Publisher, root: Path) -> None:
+def test_a_change_that_nobody_announced_yet_is_seen_by_who_asks(publisher: InThread, root: Path) -> None:
     before = publisher.get("/api/info/a.b2nd").headers["etag"]
     other = write_array(root.parent / "other.b2nd", np.zeros(7))
     other.replace(root / "a.b2nd")
@@ -192,11 +192,11 @@ def test_a_change_that_nobody_announced_yet_is_seen_by_who_asks(publisher: Publi
     assert info.json()["shape"] == [7]
 
 
-def digests(publisher: Publisher, path: str, query: str = "", **headers: str) -> httpx.Response:
+def digests(publisher: InThread, path: str, query: str = "", **headers: str) -> httpx.Response:
     return publisher.get(f"/api/digests/{path}{query}", headers=headers)
 
 
-def test_digests_tell_which_chunks_an_edit_left_alone(publisher: Publisher, root: Path) -> None:
+def test_digests_tell_which_chunks_an_edit_left_alone(publisher: InThread, root: Path) -> None:
     array = np.arange(20_000).reshape(20, 1000)
     etags = []
     for edit in range(2):
@@ -213,7 +213,7 @@ def test_digests_tell_which_chunks_an_edit_left_alone(publisher: Publisher, root
     assert digests(publisher, "edit.b2nd", **{"if-match": before}).status_code == 412
 
 
-def test_digests_of_some_chunks_cost_only_these(publisher: Publisher) -> None:
+def test_digests_of_some_chunks_cost_only_these(publisher: InThread) -> None:
     found = digests(publisher, "dir/b.b2nd", "?chunks=1:3,4:5").json()["digests"]
     assert [digest is not None for digest in found] == [False, True, True, False, True]
     assert digests(publisher, "dir/b.b2nd").json()["digests"][1] == found[1]

@@ -100,6 +100,8 @@ class Watcher:
         self._planned = asyncio.Event()
         self._walk_now = asyncio.Event()
         self._blind = False
+        self._forgiving = False
+        """Whether directories that may not be read are left unwatched; it hides that there are too many to watch."""
         self._walk_seconds = metrics.histogram("scan_seconds", "Time to walk the root and index what changed")
 
     async def run(self) -> None:
@@ -129,7 +131,11 @@ class Watcher:
                 await self._collect_hints_of(await self._threads.run(self._tree.top))
             except FileNotFoundError:
                 self._health.set(PART_WATCH, ok=False, detail="the root is not there")
-            except OSError as error:
+            except PermissionError as error:
+                if self._forgiving:
+                    self._set_blind(error)
+                self._forgiving = True
+            except (OSError, RuntimeError) as error:  # the watcher's own errors are of the second kind
                 self._set_blind(error)
             await asyncio.sleep(CHECK_S)
 
@@ -146,7 +152,7 @@ class Watcher:
             await following
         finally:
             stop.set()
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):
                 await following
 
     def _follow(self, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
@@ -162,7 +168,7 @@ class Watcher:
             stop_event=stop,
             raise_interrupt=False,
             recursive=recursive,
-            ignore_permission_denied=True,
+            ignore_permission_denied=self._forgiving,
         )
         watching = False
         for hints in hints_in_time:
@@ -191,8 +197,9 @@ class Watcher:
                 self._new[relative] = 0
         self._planned.set()
 
-    def _set_blind(self, error: OSError) -> None:
-        detail = f"the kernel cannot watch the root ({error.strerror or error}): it is walked every few seconds instead"
+    def _set_blind(self, error: Exception) -> None:
+        why = str(error).partition(" about [")[0]
+        detail = f"the kernel cannot watch the root ({why}): it is walked every few seconds instead"
         if not self._blind:
             log.warning("%s", detail[0].upper() + detail[1:])
             self.walk_soon()
@@ -210,7 +217,7 @@ class Watcher:
                 self._cannot_write(error)
                 outcome = Outcome(reconcile_in_s=FAILED_WRITE_S)
             else:
-                self._health.set(PART_INDEX, ok=True, required=False)
+                self._health.set(PART_INDEX, ok=True)
                 self._on_ready()
             took = time.monotonic() - start
             self._walk_seconds.observe(took)
@@ -251,6 +258,8 @@ class Watcher:
             self._plan.places.update(dict.fromkeys(places, again))
             self._plan.paths.update(dict.fromkeys(paths, again))
             return
+        if outcome.changes:
+            self._health.set(PART_INDEX, ok=True)
         self._plan_again(outcome)
         await self._plan_new_directories(places)
         if outcome.reconcile_in_s is not None:
@@ -275,3 +284,4 @@ class Watcher:
         if self._health.ok(PART_INDEX):
             log.error("Changes cannot be recorded, and are not announced until they can: %s", error)
         self._health.set(PART_INDEX, ok=False, detail=str(error))
+        asyncio.get_running_loop().call_later(FAILED_WRITE_S, self.walk_soon)
