@@ -9,6 +9,8 @@ import stat
 import subprocess
 from pathlib import Path
 
+import blosc2
+import numpy as np
 import pytest
 
 from tests.support.content import write_array
@@ -175,3 +177,18 @@ def test_output_that_nobody_reads_to_its_end_is_no_error(sample_site: Site, tmp_
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment(), timeout=30, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_arrays_are_put_together(as_user, tmp_path):
+    for name, start in (("a", 0), ("b", 10)):
+        blosc2.asarray(np.arange(start, start + 5), urlpath=str(tmp_path / f"{name}.b2nd"))
+        as_user("upload", f"{name}.b2nd", f"@personal/put/{name}.b2nd")
+    np.save(tmp_path / "more.npy", np.array([5, 6]))
+    assert as_user("append", "@personal/put/a.b2nd", "more.npy", "--json") == "[7]\n"
+    pair = ("@personal/put/a.b2nd", "@personal/put/b.b2nd")
+    as_user("concat", *pair, "@personal/put/joined.b2nd")
+    assert as_user("show", "@personal/put/joined.b2nd") == "[ 0  1  2  3  4  5  6 10 11 12 13 14]\n"
+    as_user("lazyexpr", "doubled", "x * 2", "x=@personal/put/b.b2nd")
+    assert as_user("show", "@personal/doubled.b2nd[1:3]") == "[22 24]\n"
+    as_user("rm", "@personal/put")
+    as_user("rm", "@personal/doubled.b2nd")
