@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -401,6 +402,43 @@ def read_part(chunk: Bytes, layout: Layout, part: ChunkPart, box: Array, *, head
     out[...] = whole[source]
 
 
+def bytes_of_part(head: Bytes, layout: Layout, part: ChunkPart) -> list[tuple[int, int]] | None:
+    """Return the half-open ranges of a chunk's bytes that `read_part` looks at, beyond its header and block table.
+
+    Parameters
+    ----------
+    head
+        The first bytes of a chunk of an array that was checked before.
+    layout, part
+        As in `read_part`.
+
+    Returns
+    -------
+    list of tuple or None
+        None if it looks at all of them, or if `head` is too short to tell.
+    """
+    header = read_header(head)
+    grid = Grid.of(layout)
+    wanted = [_blocks_along(along, b) for along, b in zip(part.source, grid.blocks, strict=True)]
+    if header.special or prod(len(w) for w in wanted) * 2 > prod(grid.counts) or not _can_be_taken_apart(header):
+        return None
+    numbers = [int(np.ravel_multi_index(where, grid.counts)) if where else 0 for where in product(*wanted)]
+    if header.is_stored:
+        first = HEADER_SIZE
+        return [(first + n * header.blocksize, first + (n + 1) * header.blocksize) for n in numbers]
+    if len(head) < HEADER_SIZE + 4 * header.nblocks:
+        return None
+    starts = np.frombuffer(head, dtype="<i4", offset=HEADER_SIZE, count=header.nblocks)
+    order = np.append(np.sort(starts), header.cbytes)
+    stops = order[np.searchsorted(order, starts[numbers], side="right")]
+    return list(zip(starts[numbers].tolist(), stops.tolist(), strict=True))
+
+
+def _can_be_taken_apart(header: ChunkHeader) -> bool:
+    dependent = header.flags2 & _DICTIONARY or _DELTA in header.filters
+    return not dependent and header.nbytes % max(header.blocksize, 1) == 0
+
+
 def _fill(chunk: Bytes, header: ChunkHeader, grid: Grid, out: Array) -> None:
     size = grid.cell.itemsize
     pattern = np.zeros(size, dtype=np.uint8)
@@ -441,7 +479,7 @@ def block_decoder(chunk: Bytes, header: ChunkHeader) -> Callable[[int], Array] |
     Returns None for chunks whose blocks cannot be taken apart: those that share a dictionary, or hold differences
     to their first block.
     """
-    if header.flags2 & _DICTIONARY or _DELTA in header.filters or header.nbytes % max(header.blocksize, 1):
+    if not _can_be_taken_apart(header):
         return None
     if header.is_stored:
         stored = np.frombuffer(chunk, dtype=np.uint8, offset=HEADER_SIZE)

@@ -16,6 +16,7 @@ from . import __version__
 from .auth.origin import SameOriginMiddleware
 from .context import Context
 from .handlers import ROUTERS
+from .hot import HotFetch
 from .settings import SubscriberSettings
 
 
@@ -37,6 +38,6 @@ def create_app(settings: SubscriberSettings) -> FastAPI:
         routers=ROUTERS,
         health=health,
         metrics=metrics,
-        middleware=[Middleware(SameOriginMiddleware, urlbase=settings.urlbase)],
+        middleware=[Middleware(SameOriginMiddleware, urlbase=settings.urlbase), Middleware(HotFetch)],
         allowed_hosts=settings.allowed_hosts,
     )

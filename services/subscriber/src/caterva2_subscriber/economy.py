@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from caterva2_service.metrics import Metrics
@@ -28,29 +29,30 @@ class Economy:
         self._roots: dict[str, Bytes] = {}
         self._datasets: dict[str, Bytes] = {}
         self._readers: dict[str, Bytes] = {}
-        self._link = metrics.counter("link_bytes", "Compressed bytes that came over the link", ("root",))
-        self._cache = metrics.counter("cache_bytes", "Compressed bytes that came from the cache", ("root",))
+        link = metrics.counter("link_bytes", "Compressed bytes that came over the link", ("root",))
+        cache = metrics.counter("cache_bytes", "Compressed bytes that came from the cache", ("root",))
+        self._link = lru_cache(_REMEMBERED)(link.labels)
+        self._cache = lru_cache(_REMEMBERED)(cache.labels)
 
     def came(self, root: str, path: str, nbytes: int) -> None:
         """Count bytes that came over the link."""
-        self._link.labels(root).inc(nbytes)
+        self._link(root).inc(nbytes)
         with self._lock:
             for table, name in ((self._roots, root), (self._datasets, f"{root}/{path}")):
                 _entry(table, name).link += nbytes
 
-    def saved(self, root: str, path: str, nbytes: int) -> None:
-        """Count bytes that the cache had."""
-        self._cache.labels(root).inc(nbytes)
+    def saved(self, root: str, path: str, nbytes: int, reader: str) -> None:
+        """Count bytes that the cache had for a reader."""
+        self._cache(root).inc(nbytes)
         with self._lock:
             for table, name in ((self._roots, root), (self._datasets, f"{root}/{path}")):
                 _entry(table, name).cache += nbytes
+            _entry(self._readers, reader).cache += nbytes
 
-    def served(self, reader: str, *, link: int = 0, cache: int = 0) -> None:
-        """Count what one reader got, from wherever it came."""
+    def served(self, reader: str, nbytes: int) -> None:
+        """Count bytes that a reader waited for while they came over the link."""
         with self._lock:
-            entry = _entry(self._readers, reader)
-            entry.link += link
-            entry.cache += cache
+            _entry(self._readers, reader).link += nbytes
 
     def report(self) -> dict[str, Any]:
         """Return what was counted, largest first."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 from caterva2.errors import (
@@ -26,14 +27,15 @@ from caterva2.errors import (
     UpstreamUnavailable,
     VersionChanged,
 )
-from caterva2.wire import INDEX_SKELETON, NO_DIGEST, ChunkFrame
+from caterva2.slices import ChunkPart
+from caterva2.wire import INDEX_SKELETON, NO_DIGEST, ChunkFrame, Kind
 from caterva2_formats.base import Layout, Skeleton
-from caterva2_formats.chunks import check_chunk, digest
+from caterva2_formats.chunks import bytes_of_part, check_chunk, digest
 from caterva2_service.log import get_logger
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
 
-from .cache import ChunkStore, Kept, VersionKey
+from .cache import Bytes, ChunkStore, Kept, VersionKey
 from .economy import Economy
 from .library import Usage
 from .settings import UpstreamSettings
@@ -174,8 +176,16 @@ class Fetcher:
         data = self._store.get(target.key, nchunk)
         if data is not None:
             usage.cache_bytes += len(data)
-            self._economy.saved(target.key.root, target.key.path, len(data))
-            self._economy.served(usage.reader, cache=len(data))
+            self._economy.saved(target.key.root, target.key.path, len(data), usage.reader)
+        return data
+
+    def cached_part(self, target: Target, part: ChunkPart, usage: Usage) -> Bytes | None:
+        """Return a chunk of an array from the cache, for `read_part` of this part alone; None if it is not there."""
+        choose = partial(bytes_of_part, layout=target.layout, part=part) if target.layout.kind is Kind.ARRAY else None
+        data = self._store.get_part(target.key, part.nchunk, choose)
+        if data is not None:
+            self._economy.saved(target.key.root, target.key.path, len(data), usage.reader)
+            usage.cache_bytes += len(data)
         return data
 
     def missing(self, target: Target, numbers: Sequence[int]) -> list[int]:
@@ -222,7 +232,7 @@ class Fetcher:
         data = await asyncio.shield(flight.arrived)
         self._leave(flight)
         usage.link_bytes += len(data)
-        self._economy.served(usage.reader, link=len(data))
+        self._economy.served(usage.reader, len(data))
         usage.cache_state = usage.cache_state or flight.cache_state or self._store.state
         return data
 

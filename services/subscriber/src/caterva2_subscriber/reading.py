@@ -52,7 +52,7 @@ def check_size(layout: Layout, selection: Selection) -> None:
         raise TooLarge(f"the slice has {nbytes} bytes; at most {MAX_READ_BYTES} can be worked with at once")
 
 
-def copy_part(layout: Layout, chunk: bytes, part: ChunkPart, box: Array) -> None:
+def copy_part(layout: Layout, chunk: bytes | memoryview, part: ChunkPart, box: Array) -> None:
     """Copy what one chunk contributes to a selection into the array of the selected box."""
     if layout.kind is Kind.ARRAY:
         read_part(chunk, layout, part, box)

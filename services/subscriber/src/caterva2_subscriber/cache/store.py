@@ -23,7 +23,7 @@ import numpy as np
 from caterva2.errors import StorageFailed
 from caterva2_service.log import get_logger
 
-from .packs import Corrupt, Kept, Pack, VersionKey
+from .packs import Bytes, Choose, Corrupt, Kept, Pack, VersionKey
 
 log = get_logger(__name__)
 
@@ -168,11 +168,16 @@ class ChunkStore:
 
     def get(self, key: VersionKey, nchunk: int) -> bytes | None:
         """Return a chunk, checked against its digest, or None if it is not kept or damaged."""
+        data = self.get_part(key, nchunk, None)
+        return data if data is None or isinstance(data, bytes) else bytes(data)
+
+    def get_part(self, key: VersionKey, nchunk: int, choose: Choose | None) -> Bytes | None:
+        """Return a chunk of which only what `choose` names need be right; see `Pack.read`."""
         pack = self._packs.get(key)
         if pack is None or not pack.has(nchunk):
             return None
         try:
-            data = pack.read(nchunk)
+            data = pack.read(nchunk, choose)
         except Corrupt as error:
             self.damaged += 1
             log.warning("damaged chunk in the cache, it will be fetched again", reason=str(error))

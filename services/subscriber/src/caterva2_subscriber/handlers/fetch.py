@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import mimetypes
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -15,7 +16,7 @@ from caterva2.wire import Kind
 
 from .. import answers
 from ..answers import CODECS, Answer, Codec
-from ..auth.principal import OptionalPrincipal
+from ..auth.principal import OptionalPrincipal, Principal
 from ..context import Context, ContextDep
 from ..gathering import parse_indices, pick
 from ..library import Resource
@@ -49,46 +50,70 @@ async def fetch(
     codec: Annotated[str | None, Header(alias=HEADER_CODEC)] = None,
 ) -> Response:
     """Answer with one contiguous frame: the stored file for the whole, otherwise the elements that are selected."""
-    chosen = _codec(codec, request)
+    query = FetchQuery(slice_, field, indices, v, if_none_match, if_match, range_, codec)
+    return await answer_fetch(context, principal, request, path, query)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchQuery:
+    """What a fetch asks for, in its query and its headers."""
+
+    slice_: str | None = None
+    field: str | None = None
+    indices: str | None = None
+    v: str | None = None
+    if_none_match: str | None = None
+    if_match: str | None = None
+    range_: str | None = None
+    codec: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether neither rows, fields nor elements are chosen by other means than a slice."""
+        return not self.field and not self.indices
+
+
+async def answer_fetch(
+    context: Context, principal: Principal, request: Request, path: str, query: FetchQuery
+) -> Response:
+    """Answer a fetch, however the request came here. Raises Caterva2Error."""
+    codec = _codec(query.codec, request)
 
     async def answer(resource: Resource) -> Response:
-        selection = answers.selection_of(resource, slice_)
-        whole = selection is None and not field and not indices
-        etag = answers.entity_tag(resource, *(() if whole else (slice_, field, indices, codec)))
-        headers = {"ETag": etag, "Cache-Control": cache_control(v)}
-        if etag_matches(if_none_match, etag):
+        selection = answers.selection_of(resource, query.slice_)
+        whole = selection is None and query.is_whole
+        view = () if whole else (query.slice_, query.field, query.indices, query.codec)
+        etag = answers.entity_tag(resource, *view)
+        headers = {"ETag": etag, "Cache-Control": cache_control(query.v)}
+        if etag_matches(query.if_none_match, etag):
             return Response(status_code=304, headers={**answers.data_headers(resource), **headers})
         if whole:
             made = await started(await answers.whole(resource, context.threads))
             headers["Content-Disposition"] = answers.disposition(_stored_name(resource))
             headers["Accept-Ranges"] = "bytes"
-            part = byte_range(range_, made.length)
+            part = byte_range(query.range_, made.length)
         else:
-            made = await started(await _computed(context, resource, selection, field, indices, chosen))
+            made = await started(await _computed(context, resource, selection, query, codec))
             part = None
         return respond(made, {**answers.data_headers(resource), **headers}, part)
 
-    return await with_current(context, principal, path, answer, check=version_check(if_match, v), request=request)
+    check = version_check(query.if_match, query.v)
+    return await with_current(context, principal, path, answer, check=check, request=request)
 
 
 async def _computed(
-    context: Context,
-    resource: Resource,
-    selection: Selection | None,
-    field: str | None,
-    indices: str | None,
-    codec: Codec,
+    context: Context, resource: Resource, selection: Selection | None, query: FetchQuery, codec: Codec
 ) -> Answer:
     layout = answers.sliceable(resource)
-    if indices:
-        if field or selection is not None:
+    if query.indices:
+        if query.field or selection is not None:
             raise BadRequest("indices cannot be combined with a slice or a field")
         if resource.kind is not Kind.ARRAY:
             raise InvalidSlice(f"{resource.path} is not an array: lists of indices do not apply")
-        found = await pick(resource, layout, parse_indices(indices, layout.shape))
+        found = await pick(resource, layout, parse_indices(query.indices, layout.shape))
         return await answers.of_array(found, codec, context.threads)
-    if field:
-        return await answers.of_field(resource, field, selection, codec, context.threads)
+    if query.field:
+        return await answers.of_field(resource, query.field, selection, codec, context.threads)
     assert selection is not None
     stored = answers.aligned(layout, selection)
     if stored is not None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from caterva2.errors import Conflict, VersionChanged
 
@@ -18,6 +19,9 @@ from ..context import Context
 from ..library import Resource
 
 T = TypeVar("T")
+
+_PATIENCE_S = 0.1
+"""Seconds of work after which a client is watched."""
 
 
 async def with_current(
@@ -65,23 +69,50 @@ async def _open(
 
 
 async def _unless_gone(request: Request | None, work: Awaitable[T]) -> T:
+    """Give `work` up when the client goes away. Most work ends before it is worth looking."""
     if request is None:
         return await work
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    watch = _Watch(request)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-        return await task
+        return await work
+    except asyncio.CancelledError:
+        watch.raise_if_gone()
+        raise
     finally:
-        gone.cancel()
-        task.cancel()
+        watch.close()
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels the task that made it when the client of a request is gone."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._worker = asyncio.current_task()
+        self._gone = False
+        self._watching: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._begin)
+
+    def _begin(self) -> None:
+        self._watching = asyncio.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._worker is not None:
+            self._worker.cancel()
+
+    def raise_if_gone(self) -> None:
+        """Raise ClientDisconnect if it was us who cancelled."""
+        if self._gone and self._worker is not None:
+            self._worker.uncancel()
+            raise ClientDisconnect
+
+    def close(self) -> None:
+        """Look no longer."""
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
 
 
 def respond(answer: Answer, headers: dict[str, str], part: tuple[int, int] | None = None) -> Response:

@@ -1,0 +1,1 @@
+"""Workloads that measure this project against the original, on this machine."""
