@@ -313,3 +313,39 @@ async def test_unfold_refuses_and_leaves_nothing_behind(client: httpx.AsyncClien
     await upload(client, "@personal/z.zip", packed.getvalue())
     assert (await refused("@personal/z.zip"))[0] == 422
     assert (await client.get("/api/list/@personal")).json() == ["a.b2nd", "e.h5", "z.zip"]
+
+
+ROWS = np.zeros(1000, dtype=[("a", "<i4"), ("b", "<f8"), ("c", "S10"), ("d", "?")])
+ROWS["a"], ROWS["b"] = np.arange(1000), np.linspace(0, 1, 1000)
+ROWS["c"], ROWS["d"] = np.arange(1000).astype("S10"), np.arange(1000) % 3 == 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "mask"),
+    [
+        ("a < 5", ROWS["a"] < 5),
+        ("(a > 10) & (b < 0.5) & ~d", (ROWS["a"] > 10) & (ROWS["b"] < 0.5) & ~ROWS["d"]),
+        ("d", ROWS["d"]),
+        ("sqrt(b) > 0.9", np.sqrt(ROWS["b"]) > 0.9),
+        ("c == b'77'", ROWS["c"] == b"77"),
+        ("startswith(c, b'99')", np.strings.startswith(ROWS["c"], b"99")),
+        ("a < 0", ROWS["a"] < 0),
+    ],
+)
+async def test_filters_select_rows(client: httpx.AsyncClient, condition: str, mask: Any) -> None:
+    await upload(client, "@public/rows.b2nd", frame(ROWS, chunks=(70,), blocks=(10,)))
+    expected = ROWS[mask]
+    np.testing.assert_array_equal(await value(client, "@public/rows.b2nd", filter=condition), expected)
+    sliced = await value(client, "@public/rows.b2nd", filter=condition, slice_="1:3")
+    np.testing.assert_array_equal(sliced, expected[1:3])
+    field = await value(client, "@public/rows.b2nd", filter=condition, field="a")
+    np.testing.assert_array_equal(field, expected["a"])
+
+
+async def test_wrong_filters_are_refused_with_a_sentence(client: httpx.AsyncClient) -> None:
+    await upload(client, "@public/rows.b2nd", frame(ROWS, chunks=(70,)))
+    for condition in ("a", "x > 1", "a <", "__import__('os')", "a + 1", "sum(a) > 3", "a > 'x'"):
+        answer = await client.get("/api/fetch/@public/rows.b2nd", params={"filter": condition})
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_field"), condition
+    plain = await client.get("/api/fetch/@personal/a.b2nd", params={"filter": "a > 1"})
+    assert plain.status_code == 400

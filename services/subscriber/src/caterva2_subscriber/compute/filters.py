@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from caterva2.errors import InvalidExpression, InvalidField, TooLarge
-from caterva2.slices import select
+from caterva2.slices import parse_slice, select
 from caterva2_formats.base import Layout
 from caterva2_formats.dtypes import parse_dtype
 from caterva2_service.threads import Threads
@@ -59,6 +59,25 @@ async def select_rows(resource: Resource, condition: str, threads: Threads) -> A
             if len(rows):
                 found.append(rows)
     return np.concatenate(found) if found else np.empty(0, dtype)
+
+
+async def filtered(
+    resource: Resource, condition: str, field: str | None, slice_: str | None, threads: Threads
+) -> Array:
+    """Return the rows that fulfil a condition, or one field of them, and of that what a slice selects.
+
+    Raises
+    ------
+    InvalidField, InvalidSlice, TooLarge
+    """
+    rows = await select_rows(resource, condition, threads)
+    if field:
+        if field not in (rows.dtype.names or ()):
+            raise InvalidField(f"{resource.path} has no field '{field[:80]}'")
+        rows = rows[field]
+    key = parse_slice(slice_)
+    select(key, rows.shape)  # says what is wrong with a slice that does not fit
+    return np.asarray(rows[(*key, ...)] if Ellipsis not in key else rows[key])
 
 
 def condition_term(condition: str, dtype: np.dtype[Any]) -> Term:

@@ -17,6 +17,7 @@ from caterva2.wire import Kind
 from .. import answers
 from ..answers import CODECS, Answer, Codec
 from ..auth.principal import OptionalPrincipal, Principal
+from ..compute.filters import filtered
 from ..context import Context, ContextDep
 from ..gathering import parse_indices, pick
 from ..library import Resource
@@ -41,6 +42,7 @@ async def fetch(
     context: ContextDep,
     principal: OptionalPrincipal,
     slice_: Annotated[str | None, Query(max_length=1000)] = None,
+    filter_: Annotated[str | None, Query(alias="filter", max_length=4000)] = None,
     field: Annotated[str | None, Query(max_length=1000)] = None,
     indices: Annotated[str | None, Query(max_length=60_000)] = None,
     v: Annotated[str | None, Query(max_length=100)] = None,
@@ -50,7 +52,7 @@ async def fetch(
     codec: Annotated[str | None, Header(alias=HEADER_CODEC)] = None,
 ) -> Response:
     """Answer with one contiguous frame: the stored file for the whole, otherwise the elements that are selected."""
-    query = FetchQuery(slice_, field, indices, v, if_none_match, if_match, range_, codec)
+    query = FetchQuery(slice_, filter_, field, indices, v, if_none_match, if_match, range_, codec)
     return await answer_fetch(context, principal, request, path, query)
 
 
@@ -59,6 +61,7 @@ class FetchQuery:
     """What a fetch asks for, in its query and its headers."""
 
     slice_: str | None = None
+    filter: str | None = None
     field: str | None = None
     indices: str | None = None
     v: str | None = None
@@ -70,7 +73,7 @@ class FetchQuery:
     @property
     def is_whole(self) -> bool:
         """Whether neither rows, fields nor elements are chosen by other means than a slice."""
-        return not self.field and not self.indices
+        return not self.filter and not self.field and not self.indices
 
 
 async def answer_fetch(
@@ -80,9 +83,10 @@ async def answer_fetch(
     codec = _codec(query.codec, request)
 
     async def answer(resource: Resource) -> Response:
-        selection = answers.selection_of(resource, query.slice_)
+        # What a filter selects is sliced after it.
+        selection = None if query.filter else answers.selection_of(resource, query.slice_)
         whole = selection is None and query.is_whole
-        view = () if whole else (query.slice_, query.field, query.indices, query.codec)
+        view = () if whole else (query.slice_, query.filter, query.field, query.indices, query.codec)
         etag = answers.entity_tag(resource, *view)
         headers = {"ETag": etag, "Cache-Control": cache_control(query.v)}
         if etag_matches(query.if_none_match, etag):
@@ -92,6 +96,12 @@ async def answer_fetch(
             headers["Content-Disposition"] = answers.disposition(_stored_name(resource))
             headers["Accept-Ranges"] = "bytes"
             part = byte_range(query.range_, made.length)
+        elif query.filter:
+            if query.indices:
+                raise BadRequest("indices cannot be combined with a filter")
+            found = await filtered(resource, query.filter, query.field, query.slice_, context.threads)
+            made = await answers.of_array(found, codec, context.threads)
+            part = None
         else:
             made = await started(await _computed(context, resource, selection, query, codec))
             part = None
