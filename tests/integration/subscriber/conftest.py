@@ -53,6 +53,10 @@ class Site:
         kwargs.setdefault("base_url", "http://localhost:8002")
         return httpx.AsyncClient(transport=httpx.ASGITransport(app=self.app), **kwargs)
 
+    def context_openapi(self) -> Any:
+        """Return the OpenAPI document."""
+        return create_app(self.context.settings).openapi()
+
     async def add(self, email: str, *, superuser: bool = False, groups: tuple[str, ...] = ()) -> None:
         """Add a user with the password of all users here."""
         accounts = self.context.accounts
