@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -219,3 +220,27 @@ def test_digests_of_some_chunks_cost_only_these(publisher: InThread) -> None:
     assert digests(publisher, "dir/b.b2nd").json()["digests"][1] == found[1]
     for query, status in (("?chunks=x", 400), ("?chunks=3:9", 404)):
         assert digests(publisher, "dir/b.b2nd", query).status_code == status
+
+
+def test_an_overview_is_told_in_both_codings(publisher: InThread, root: Path) -> None:
+    write_array(root / "picture.b2nd", np.arange(2 * 160 * 80, dtype="<u4").reshape(2, 160, 80), chunks=(1, 40, 80))
+    wait_until(lambda: publisher.get("/api/info/picture.b2nd").status_code == 200, timeout_s=5, what="indexed")
+    url = "/api/overview/picture.b2nd?rows=1&columns=2&at=1"
+    plain = publisher.get(url, headers={"accept-encoding": "identity"})
+    found = np.load(io.BytesIO(plain.content), allow_pickle=False)
+    assert (found.shape, found.dtype) == ((20, 10), np.dtype("<u4"))
+    assert found[0, 0] == 160 * 80 + round(np.add.outer(np.arange(8) * 80, np.arange(8)).mean())
+    with (
+        httpx.Client(trust_env=False) as http,
+        http.stream("GET", publisher.url + url, headers={"accept-encoding": "zstd"}) as packed,
+    ):
+        assert packed.headers["content-encoding"] == "zstd"
+        assert zstandard.decompress(b"".join(packed.iter_raw())) == plain.content
+    for query, headers, status in (
+        ("rows=1&columns=2&at=x", {}, 400),
+        ("rows=1&columns=2", {}, 400),
+        ("rows=1", {}, 422),
+        ("rows=1&columns=2&at=1", {"if-match": '"other"'}, 412),
+    ):
+        assert publisher.get(f"/api/overview/picture.b2nd?{query}", headers=headers).status_code == status
+    assert publisher.get("/api/overview/none.b2nd?rows=0&columns=1").status_code == 404

@@ -29,6 +29,7 @@ from .indexer import Indexer, Sight
 from .kept import KeptChunks
 from .manifest import Manifests
 from .outbox import Outbox
+from .overviews import Overviews
 from .presence import Presence
 from .settings import PublisherSettings
 from .tree import Tree
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 
 READ_THREADS = 4
 INDEX_THREADS = 3
+OVERVIEW_THREADS = 1
+"""Overviews take seconds of a whole core: one at a time leaves the others to readers."""
 DRAIN_S = 1.0
 RESTART_S = 5.0
 PART_ROOT = "root"
@@ -55,6 +58,8 @@ class Context:
     indexer: Indexer
     manifests: Manifests
     digests: Digests
+    overviews: Overviews
+    overview_threads: Threads
     watcher: Watcher
     threads: Threads
     bus: Bus
@@ -91,6 +96,8 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
     async with AsyncExitStack() as stack:
         threads = Threads(READ_THREADS, name="read")
         stack.callback(threads.close)
+        overview_threads = Threads(OVERVIEW_THREADS, name="overview")
+        stack.callback(overview_threads.close)
         index_threads = Threads(INDEX_THREADS, name="index")
         stack.callback(index_threads.close)
         source = settings.root.absolute()
@@ -160,6 +167,8 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
             indexer=indexer,
             manifests=Manifests(catalog),
             digests=Digests(catalog, sources),
+            overviews=Overviews(sources, kept),
+            overview_threads=overview_threads,
             watcher=watcher,
             threads=threads,
             bus=bus,

@@ -28,7 +28,7 @@ _SUFFIX = ".chunk"
 
 
 class KeptChunks:
-    """Least recently used chunks by (path, etag, number), bounded in memory and on disk. Methods block.
+    """Least recently used chunks by (path, etag, label), bounded in memory and on disk. Methods block.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ class KeptChunks:
             self._disk_used += size
         self._shrink()
 
-    def get(self, path: str, etag: str, nchunk: int, make: Callable[[], bytes]) -> bytes:
-        """Return a chunk that is kept, or that `make` makes now."""
-        key = hashlib.blake2b(f"{etag}:{nchunk}:{path}".encode(), digest_size=16).hexdigest()
+    def get(self, path: str, etag: str, label: object, make: Callable[[], bytes]) -> bytes:
+        """Return what is kept of a version under a label (the number of a chunk), or what `make` makes now."""
+        key = hashlib.blake2b(f"{etag}:{label}:{path}".encode(), digest_size=16).hexdigest()
         with self._lock:
             chunk = self._memory.get(key)
             if chunk is not None:

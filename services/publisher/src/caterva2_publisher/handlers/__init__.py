@@ -2,6 +2,6 @@
 
 from fastapi import APIRouter
 
-from . import catalogue, chunks
+from . import catalogue, chunks, overviews
 
-ROUTERS: tuple[APIRouter, ...] = (catalogue.router, chunks.router)
+ROUTERS: tuple[APIRouter, ...] = (catalogue.router, chunks.router, overviews.router)

@@ -13,10 +13,10 @@ import numpy as np
 
 from caterva2.errors import BadRequest, TooLarge
 from caterva2.slices import Axis, Selection
+from caterva2_formats.pyramid import TILE, level_shape, reduce_mean, top_level
 from caterva2_service.threads import Threads
 
 from ..library import Resource
-from .pyramid import TILE, level_shape, reduce_mean, top_level
 
 Array = np.ndarray[Any, Any]
 

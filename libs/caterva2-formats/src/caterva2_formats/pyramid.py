@@ -14,6 +14,8 @@ Array = np.ndarray[Any, Any]
 
 TILE = 512
 """Side of a tile in pixels of its level."""
+OVERVIEW_LEVEL = 3
+"""Level at which publishers tell whole planes, and subscribers keep them."""
 
 
 def level_shape(shape: tuple[int, int], level: int) -> tuple[int, int]:
