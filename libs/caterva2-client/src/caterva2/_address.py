@@ -7,6 +7,8 @@ from pathlib import PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from .slices import format_key
+
 DEFAULT_URLBASE = "http://localhost:8002"
 
 PathLike = str | PurePath | os.PathLike[str]
@@ -47,3 +49,8 @@ def remote_path(path: PathLike) -> PurePosixPath:
 def quote_path(path: PathLike) -> str:
     """Return a path as it stands in a URL, every unsafe character percent-encoded."""
     return quote(os.fspath(path), safe="/@")
+
+
+def as_text(key: Any) -> str:
+    """Return the text of a slice that is given as text, or as what indexes an array; ``""`` for everything."""
+    return key if isinstance(key, str) else format_key(() if key is None else key)

@@ -11,7 +11,7 @@ import httpx
 from . import _administration as administration
 from . import _operations as operations
 from . import _transfer as transfer
-from ._address import DEFAULT_URLBASE, PathLike, remote_path
+from ._address import DEFAULT_URLBASE, PathLike, as_text, remote_path
 from ._async_file import AsyncDataset, AsyncFile, AsyncRoot, refer
 from ._auth import Auth
 from ._base import BaseClient, check_subscribed, uploaded
@@ -21,7 +21,6 @@ from ._freshness import Freshness
 from ._progress import bar
 from ._reading import Reading, read
 from ._transport import DEFAULT_TIMEOUT_S, AsyncTransport, Operation, T, parse_json
-from .slices import format_key
 
 Shown = transfer.Progress | bool | None
 
@@ -145,7 +144,7 @@ class AsyncClient(BaseClient):
             Among others ``nbytes`` of the result, ``link_bytes`` and ``link_chunks`` to come over the link, and
             ``cache_bytes`` and ``cache_chunks`` that are there already; compressed sizes in bytes.
         """
-        return await self._run(operations.plan(path, format_key(() if key is None else key)))
+        return await self._run(operations.plan(path, as_text(key)))
 
     async def get_chunk(self, path: PathLike, nchunk: int) -> bytes:
         """Return a compressed chunk, counted row-major over the chunk grid."""
@@ -245,6 +244,22 @@ class AsyncClient(BaseClient):
             `Event.id` behind which to go on; None: from now.
         """
         return follow_async(self._transport, frozenset(roots) or None, last_id)
+
+    # --- the chunk cache ---------------------------------------------------------------------
+    async def cache(self, action: str = "status", path: PathLike | None = None, key: Any = None) -> dict[str, Any]:
+        """Look at the subscriber's chunk cache, or change what it keeps; only administrators can.
+
+        Parameters
+        ----------
+        action
+            ``status``; ``verify`` reads all that is cached; ``pin`` never evicts what is below `path`, ``unpin``
+            undoes that, ``free`` forgets it, ``prefetch`` brings it in.
+        path
+            A root, directory or dataset; None for ``status`` and ``verify``.
+        key
+            The part of a dataset that ``prefetch`` brings in; None: all.
+        """
+        return await self._run(operations.cache(action, path, as_text(key)))
 
     # --- accounts, groups and rights ---------------------------------------------------------------------
     async def whoami(self) -> dict[str, Any]:

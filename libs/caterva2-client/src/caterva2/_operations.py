@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from . import slices
-from ._address import PathLike, quote_path, remote_path
+from ._address import PathLike, as_text, quote_path, remote_path
 from ._transport import Attachment, Call, Operation, Sink, parse_json
 
 
@@ -78,8 +78,7 @@ def fetch_key(path: PathLike, key: Any = None, field: str | None = None) -> Oper
     """Answer to a Python key: text that is a slice, or else a filter; or what indexes an array."""
     if isinstance(key, str) and not slices.is_slice(key):
         return (yield from fetch(path, filter_=key, field=field))
-    slice_ = key if isinstance(key, str) else slices.format_key(() if key is None else key)
-    return (yield from fetch(path, slice_, field=field))
+    return (yield from fetch(path, as_text(key), field=field))
 
 
 def get_chunk(path: PathLike, nchunk: int) -> Operation[bytes]:
@@ -99,6 +98,14 @@ def plan(path: PathLike, slice_: str) -> Operation[dict[str, Any]]:
     return parse_json((yield Call("GET", _url("plan", path), params={"slice_": slice_} if slice_ else {})), dict)
 
 
+def cache(action: str, path: PathLike | None, slice_: str) -> Operation[dict[str, Any]]:
+    """Look at the chunk cache (``status``), or change what it keeps."""
+    url = f"/api/cache/{action}" if path is None else _url(f"cache/{action}", path)
+    method = "GET" if action == "status" else "POST"
+    params = {"slice_": slice_} if slice_ else {}
+    return parse_json((yield Call(method, url, params=params, work=True, repeatable=True)), dict)
+
+
 def append(path: PathLike, cframe: bytes) -> Operation[tuple[int, ...]]:
     """Append the array in `cframe` along the first axis. Returns the new shape."""
     attachment = Attachment("data.b2nd", cframe)
@@ -108,7 +115,7 @@ def append(path: PathLike, cframe: bytes) -> Operation[tuple[int, ...]]:
 
 def unfold(path: PathLike) -> Operation[PurePosixPath]:
     """Make the datasets of a container file (HDF5, zip, tar) reachable beside it. Returns the directory's name."""
-    return parse_json((yield Call("POST", _url("unfold", path), patient=True)), PurePosixPath)
+    return parse_json((yield Call("POST", _url("unfold", path), work=True)), PurePosixPath)
 
 
 def remove(path: PathLike) -> Operation[PurePosixPath]:
@@ -130,13 +137,13 @@ def _relocate(endpoint: str, src: PathLike, dst: PathLike) -> Operation[PurePosi
     # A slash at the end of the destination says that it is a directory, and normalising would take it away.
     slash = "/" if isinstance(dst, str) and dst.endswith("/") else ""
     body = {"src": str(remote_path(src)), "dst": str(remote_path(dst)) + slash}
-    return parse_json((yield Call("POST", endpoint, body=body, patient=True)), PurePosixPath)
+    return parse_json((yield Call("POST", endpoint, body=body, work=True)), PurePosixPath)
 
 
 def combine(how: str, srcs: Sequence[PathLike], dst: PathLike, axis: int) -> Operation[PurePosixPath]:
     """Make a new array of others: `how` is ``concat`` (along `axis`) or ``stack`` (along a new `axis`)."""
     body = {"srcs": [str(remote_path(src)) for src in srcs], "dst": str(remote_path(dst)), "axis": int(axis)}
-    return parse_json((yield Call("POST", f"/api/{how}/", body=body, patient=True)), PurePosixPath)
+    return parse_json((yield Call("POST", f"/api/{how}/", body=body, work=True)), PurePosixPath)
 
 
 def lazyexpr(
@@ -149,7 +156,7 @@ def lazyexpr(
         "operands": {variable: str(remote_path(path)) for variable, path in (operands or {}).items()},
         "compute": bool(compute),
     }
-    return parse_json((yield Call("POST", "/api/lazyexpr/", body=body, patient=True)), PurePosixPath)
+    return parse_json((yield Call("POST", "/api/lazyexpr/", body=body, work=True)), PurePosixPath)
 
 
 def add_notebook(path: PathLike) -> Operation[PurePosixPath]:
@@ -159,7 +166,7 @@ def add_notebook(path: PathLike) -> Operation[PurePosixPath]:
 
 def load_from_url(url: str, path: PathLike) -> Operation[PurePosixPath]:
     """Make the subscriber download a file from a host that it allows. Returns the path of the new file."""
-    call = Call("POST", _url("load_from_url", path), form={"remote_url": url}, patient=True)
+    call = Call("POST", _url("load_from_url", path), form={"remote_url": url}, work=True)
     return parse_json((yield call), PurePosixPath)
 
 
@@ -193,4 +200,4 @@ def upload_expression(
         "shape": None,
         "compute": compute,
     }
-    return parse_json((yield Call("POST", _url("upload_lazyarr", path), body=body, patient=True)), PurePosixPath)
+    return parse_json((yield Call("POST", _url("upload_lazyarr", path), body=body, work=True)), PurePosixPath)

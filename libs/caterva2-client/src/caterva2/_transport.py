@@ -29,6 +29,8 @@ DEFAULT_TIMEOUT_S = 5.0
 PATIENT_TIMEOUT_S = 60.0
 """Seconds of silence granted to requests for data, unless the user chose a timeout: a first byte may have to come
 through a thin link."""
+WORK_TIMEOUT_S = 3600.0
+"""Seconds of silence granted to requests that make the subscriber work: copy, combine, compute, verify."""
 MAX_WAIT_S = 10.0
 """Longest wait, in seconds, that a retry is worth."""
 WAITS_S = (0.1, 0.3, 0.9)
@@ -88,6 +90,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     patient: bool = False
     """Whether the answer may take longer than facts do."""
+    work: bool = False
+    """Whether the answer comes when work of unknown length is done."""
     repeatable: bool | None = None
     """Whether the request may be sent again when it is unknown if it arrived; None: if it is a GET."""
     sink: Sink | None = None
@@ -119,9 +123,9 @@ class Session:
 
     def silence_s(self, call: Call) -> float | None:
         """Return how long the service may stay silent."""
-        if call.patient and self.timeout == DEFAULT_TIMEOUT_S:
-            return PATIENT_TIMEOUT_S
-        return self.timeout
+        if self.timeout != DEFAULT_TIMEOUT_S:
+            return self.timeout
+        return WORK_TIMEOUT_S if call.work else PATIENT_TIMEOUT_S if call.patient else self.timeout
 
     def request(self, client: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:
         """Build the request of a call."""

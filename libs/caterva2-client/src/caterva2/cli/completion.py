@@ -10,7 +10,8 @@ import httpx
 from .._client import Client
 from .._transport import DEFAULT_TIMEOUT_S
 from ._commands import Command, CommandError, argument
-from ._settings import SettingsError, find_connection
+from ._program import connection_of
+from ._settings import SettingsError
 
 PATIENCE_S = 2.0
 """Seconds of silence after which completion gives up: somebody waits with a finger on the key."""
@@ -37,13 +38,7 @@ def _subparsers(parser: argparse.ArgumentParser) -> set[argparse.ArgumentParser]
 def _complete_path(prefix: str, parsed_args: argparse.Namespace, **others: Any) -> list[str]:
     """Return roots, or the paths of a root, that begin with what was typed."""
     try:
-        connection = find_connection(
-            conf=parsed_args.conf,
-            server=parsed_args.server,
-            urlbase=parsed_args.subscriber,
-            username=parsed_args.username,
-            password=parsed_args.password,
-        )
+        connection = connection_of(parsed_args)
         with Client(connection.urlbase, connection.auth, min(PATIENCE_S, DEFAULT_TIMEOUT_S)) as client:
             root, slash, _ = prefix.partition("/")
             if not slash:
