@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.compose import TAG, project
-from tests.deploy.engine import running
+from tests.deploy.engine import docker, running
 from tests.support.require import require_all
 
 collect_ignore_glob: list[str] = []
@@ -46,8 +46,9 @@ def engine() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def images(engine: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def images(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Names of the images of this checkout, by role, built if need be."""
     with project("compose.yaml", tmp_path_factory.mktemp("build"), {}) as build:
         build.compose("build", timeout_s=900)
-    return {role: f"caterva2-{role}:{TAG}" for role in ("broker", "publisher", "subscriber")}
+    yield {role: f"caterva2-{role}:{TAG}" for role in ("broker", "publisher", "subscriber")}
+    docker("builder", "prune", "--force", "--keep-storage=6GB", check=False, timeout_s=300)

@@ -164,6 +164,9 @@ def test_replicas_need_a_shared_volume() -> None:
         render({"subscriber": {"replicas": 2}})
     manifests = render({"subscriber": {"replicas": 2, "shared": {"enabled": True}}})
     assert find(manifests, "PersistentVolumeClaim", "site-shared")["spec"]["accessModes"] == ["ReadWriteMany"]
+    (container,) = find(manifests, "StatefulSet", "site-subscriber")["spec"]["template"]["spec"]["containers"]
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert environment(container)["CATERVA2_SPACES_DIRECTORY"] == mounted["shared"]
     assert find(manifests, "PodDisruptionBudget", "site-subscriber")["spec"]["maxUnavailable"] == 1
 
 

@@ -215,6 +215,9 @@ resources:
 {{- with .Values.subscriber }}
 - {name: CATERVA2_URLBASE, value: {{ .url | quote }}}
 - {name: CATERVA2_FOLLOW, value: {{ join "," .follow | quote }}}
+{{- if .shared.enabled }}
+- {name: CATERVA2_SPACES_DIRECTORY, value: /var/lib/caterva2/spaces}
+{{- end }}
 - {name: CATERVA2_STALE, value: {{ .stale | quote }}}
 - {name: CATERVA2_CACHE_SIZE, value: {{ .cacheSize | quote }}}
 {{- with .quota }}

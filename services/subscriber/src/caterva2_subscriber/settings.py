@@ -74,6 +74,13 @@ class CacheSettings(_Section):
         return int(self.size * self.low_water)
 
 
+class SpacesSettings(_Section):
+    """Section ``[spaces]``: users' files, ``@public``, ``@shared`` and ``@personal``."""
+
+    directory: Path | None = None
+    """Where they are kept; the state directory by default. Subscribers that serve the same people share it."""
+
+
 class UpstreamSettings(_Section):
     """Section ``[upstream]``: how publishers are asked for chunks."""
 
@@ -134,6 +141,7 @@ class SubscriberSettings(ServiceSettings, _Registration):
     cache: CacheSettings = CacheSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     database: DatabaseSettings = DatabaseSettings()
+    spaces: SpacesSettings = SpacesSettings()
     mail: MailSettings = MailSettings()
 
     @model_validator(mode="after")
@@ -146,6 +154,11 @@ class SubscriberSettings(ServiceSettings, _Registration):
     def cache_directory(self) -> Path:
         """Where chunks are kept."""
         return self.cache.directory or self.statedir / "cache"
+
+    @property
+    def spaces_directory(self) -> Path:
+        """Where users' files are kept."""
+        return self.spaces.directory or self.statedir
 
     @property
     def nthreads(self) -> int:

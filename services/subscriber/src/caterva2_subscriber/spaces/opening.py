@@ -29,14 +29,14 @@ async def open_spaces(
 ) -> tuple[Spaces, Builder]:
     """Let `library` know the special roots; return what changes them. `stack` closes it again."""
     expressions = Expressions(library, threads)
-    provider = SpaceProvider(settings.statedir, threads, library, expressions)
+    provider = SpaceProvider(settings.spaces_directory, threads, library, expressions)
     stack.callback(provider.close)
     library.register(PUBLIC, provider)
     if settings.login:
         library.register(SHARED, provider)
         library.register(PERSONAL, provider)
     spaces = Spaces(
-        settings.statedir,
+        settings.spaces_directory,
         provider=provider,
         library=library,
         rights=people.rights,

@@ -41,12 +41,12 @@ class SpaceProvider:
 
     Parameters
     ----------
-    statedir
-        State directory, which holds ``public``, ``shared`` and ``personal/USER-ID``.
+    directory
+        Holds ``public``, ``shared`` and ``personal/USER-ID``.
     """
 
-    def __init__(self, statedir: Path, threads: Threads, library: Library, evaluator: Evaluator) -> None:
-        self._statedir = statedir.resolve()
+    def __init__(self, directory: Path, threads: Threads, library: Library, evaluator: Evaluator) -> None:
+        self._directory = directory.resolve()
         self._threads = threads
         self._library = library
         self._evaluator = evaluator
@@ -55,8 +55,8 @@ class SpaceProvider:
     def directory(self, principal: Principal, root: str) -> Path:
         """Return where the files of a special root are, for `principal`. Raises NotAuthenticated."""
         if root == PERSONAL:
-            return self._statedir / "personal" / str(require_user(principal).user_id)
-        return self._statedir / root.removeprefix("@")
+            return self._directory / "personal" / str(require_user(principal).user_id)
+        return self._directory / root.removeprefix("@")
 
     def close(self) -> None:
         """Give back open HDF5 files."""

@@ -56,7 +56,7 @@ class Spaces:
 
     def __init__(
         self,
-        statedir: Path,
+        directory: Path,
         *,
         provider: SpaceProvider,
         library: Library,
@@ -65,14 +65,14 @@ class Spaces:
         quota: int | None,
         threads: Threads,
     ) -> None:
-        self._statedir = statedir.resolve()
+        self._directory = directory.resolve()
         self._provider = provider
         self._library = library
         self._rights = rights
         self._quotas = quotas
         self._quota = quota
         self._threads = threads
-        self._staging = Staging(self._statedir / "staging")
+        self._staging = Staging(self._directory / "staging")
         self._trash = self._staging.directory / "trash"
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -89,9 +89,9 @@ class Spaces:
             await self._quotas.set_used(scope, nbytes)
 
     def _measure(self) -> dict[str, int]:
-        personal = self._statedir / "personal"
+        personal = self._directory / "personal"
         sizes = {entry.name: Tree(entry, self._trash).nbytes() for entry in personal.glob("*") if entry.is_dir()}
-        common = sum(Tree(self._statedir / name, self._trash).nbytes() for name in ("public", "shared"))
+        common = sum(Tree(self._directory / name, self._trash).nbytes() for name in ("public", "shared"))
         return {**sizes, SITE: common + sum(sizes.values())}
 
     async def usage(self, principal: Principal) -> tuple[Usage, Usage]:
@@ -104,7 +104,7 @@ class Spaces:
 
     async def remove_personal(self, user_id: UUID) -> None:
         """Remove all personal files of a user who is gone."""
-        tree = Tree(self._statedir / "personal", self._trash)
+        tree = Tree(self._directory / "personal", self._trash)
         try:
             nbytes = await self._threads.run(tree.remove, str(user_id))
         except (NotFound, FileNotFoundError):
