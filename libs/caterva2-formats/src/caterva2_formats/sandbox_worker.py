@@ -92,6 +92,8 @@ def _warm_up() -> None:
 def _be_confined(fd: int, channel: socket.socket, limits: dict[str, Any], network: list[str]) -> NoReturn:
     """Give up all rights, then answer questions about one file until the channel closes."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # What libraries have to say about hostile files is no news for the service's log.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     served = _Served(fd)
     served.measures = network + confinement.confine(
         [fd], memory_bytes=limits["memory_bytes"], cpu_s=SERVING_CPU_S + int(limits["deadline_s"])

@@ -11,10 +11,9 @@ from typing import IO
 from caterva2.errors import BadRequest, InvalidExpression, NotFound, QuotaExceeded, RootNotFound
 from caterva2.paths import ARRAY_SUFFIX, PERSONAL, is_array, is_hdf5
 from caterva2_formats.archives import ArchiveLimits, archive_stem, is_archive, read_archive
+from caterva2_formats.confined import ConfinedHDF5
 from caterva2_formats.directory import FrameSource, open_file
-from caterva2_formats.hdf5 import Handles
 from caterva2_formats.opening import OpenFile
-from caterva2_formats.unfold import Unfolded, unfold
 from caterva2_service.threads import Threads
 
 from ..auth.principal import Principal
@@ -33,11 +32,14 @@ READ_BYTES = 2**20
 class Builder:
     """Makes new datasets in spaces."""
 
-    def __init__(self, spaces: Spaces, library: Library, expressions: Expressions, threads: Threads) -> None:
+    def __init__(
+        self, spaces: Spaces, library: Library, expressions: Expressions, threads: Threads, hdf5: ConfinedHDF5
+    ) -> None:
         self._spaces = spaces
         self._library = library
         self._expressions = expressions
         self._threads = threads
+        self._hdf5 = hdf5
 
     # --- expressions ---------------------------------------------------------------------
     async def expression(
@@ -166,7 +168,7 @@ class Builder:
         return _stem(rel)
 
     async def _unfold_hdf5(self, principal: Principal, root: str, rel: str) -> None:
-        found = await self._threads.run(self._unfolded, self._spaces.stored_path(principal, root, rel))
+        found = await self._threads.run(self._hdf5.unfold, str(self._spaces.stored_path(principal, root, rel)))
         if not any(each.member is not None for each in found):
             raise BadRequest("No arrays found in HDF5 file")
         folder = f"{root}/{_beside(rel)}"
@@ -176,17 +178,6 @@ class Builder:
             else:
                 record = MemberRecord(f"{root}/{rel}", each.member)
                 await self._spaces.write_record(principal, f"{folder}/{each.path}", record)
-
-    def _unfolded(self, file: Path) -> list[Unfolded]:
-        handles = Handles()
-        try:
-            handle = handles.acquire(str(file))
-            try:
-                return unfold(handle)
-            finally:
-                handles.release(handle)
-        finally:
-            handles.close()
 
     async def _unfold_archive(self, principal: Principal, root: str, rel: str) -> None:
         room = await self._spaces.room(principal, root)

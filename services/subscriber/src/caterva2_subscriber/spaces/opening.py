@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 
 from caterva2.errors import Unavailable
 from caterva2.paths import PERSONAL, PUBLIC, SHARED
+from caterva2_formats.confined import ConfinedHDF5
+from caterva2_formats.sandbox import Sandbox
 from caterva2_service.log import get_logger
 from caterva2_service.threads import Threads
 
@@ -29,8 +31,11 @@ async def open_spaces(
 ) -> tuple[Spaces, Builder]:
     """Let `library` know the special roots; return what changes them. `stack` closes it again."""
     expressions = Expressions(library, threads)
-    provider = SpaceProvider(settings.spaces_directory, threads, library, expressions)
-    stack.callback(provider.close)
+    sandbox = Sandbox()
+    stack.callback(sandbox.close)
+    hdf5 = ConfinedHDF5(sandbox)
+    stack.callback(hdf5.close)
+    provider = SpaceProvider(settings.spaces_directory, threads, library, expressions, hdf5)
     library.register(PUBLIC, provider)
     if settings.login:
         library.register(SHARED, provider)
@@ -43,11 +48,12 @@ async def open_spaces(
         quotas=Quotas(people.database),
         quota=settings.quota,
         threads=threads,
+        sandbox=sandbox,
     )
     stack.callback(spaces.close)
     counting = asyncio.create_task(_count(spaces), name="count spaces")
     stack.push_async_callback(_cancel, counting)
-    return spaces, Builder(spaces, library, expressions, threads)
+    return spaces, Builder(spaces, library, expressions, threads, hdf5)
 
 
 async def _count(spaces: Spaces) -> None:

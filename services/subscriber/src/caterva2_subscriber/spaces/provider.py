@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from caterva2.errors import DatasetNotFound, UnsafeContent, VersionChanged
 from caterva2.paths import ARRAY_SUFFIX, COMPRESSED_SUFFIX, PERSONAL, is_array, is_hdf5
 from caterva2_formats.base import DatasetSource, Found
+from caterva2_formats.confined import ConfinedHDF5
 from caterva2_formats.directory import DirectoryRoot, kind_of, listed_name
-from caterva2_formats.hdf5 import Handles, open_member
 from caterva2_formats.opening import OpenFile, open_beneath
 from caterva2_service.threads import Threads
 
@@ -43,24 +43,24 @@ class SpaceProvider:
     ----------
     directory
         Holds ``public``, ``shared`` and ``personal/USER-ID``.
+    hdf5
+        Reads HDF5 files; the caller closes it.
     """
 
-    def __init__(self, directory: Path, threads: Threads, library: Library, evaluator: Evaluator) -> None:
+    def __init__(
+        self, directory: Path, threads: Threads, library: Library, evaluator: Evaluator, hdf5: ConfinedHDF5
+    ) -> None:
         self._directory = directory.resolve()
         self._threads = threads
         self._library = library
         self._evaluator = evaluator
-        self._handles = Handles()
+        self._hdf5 = hdf5
 
     def directory(self, principal: Principal, root: str) -> Path:
         """Return where the files of a special root are, for `principal`. Raises NotAuthenticated."""
         if root == PERSONAL:
             return self._directory / "personal" / str(require_user(principal).user_id)
         return self._directory / root.removeprefix("@")
-
-    def close(self) -> None:
-        """Give back open HDF5 files."""
-        self._handles.close()
 
     async def list(self, principal: Principal, root: str, rel: str) -> list[str]:
         """Return the sorted listed paths below ``root/rel``."""
@@ -138,7 +138,7 @@ class SpaceProvider:
         def opener() -> OpenFile:
             return _open_file(directory, file)
 
-        return MemberSource(open_member(self._handles, str(directory / file), member, opener=opener), member)
+        return MemberSource(self._hdf5.open_member(str(directory / file), member, opener=opener), member)
 
 
 class _Described:

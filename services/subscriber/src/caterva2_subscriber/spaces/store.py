@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
@@ -15,15 +14,14 @@ from weakref import WeakValueDictionary
 
 import msgpack
 
-from caterva2.errors import BadRequest, NotFound, QuotaExceeded, RootNotFound, Unavailable, UnsafeContent
+from caterva2.errors import BadRequest, NotFound, QuotaExceeded, RootNotFound
 from caterva2.paths import COMPRESSED_SUFFIX, PERSONAL, PUBLIC, SHARED, check_path, check_segment, split
 from caterva2.wire import Kind
 from caterva2_formats.base import Skeleton
 from caterva2_formats.chunks import decompress
-from caterva2_formats.directory import kind_of, listed_name, open_file
-from caterva2_formats.hdf5 import HDF5Root
+from caterva2_formats.directory import kind_of, listed_name
 from caterva2_formats.info import coding_of
-from caterva2_formats.opening import OpenFile
+from caterva2_formats.sandbox import Sandbox
 from caterva2_service.log import get_logger
 from caterva2_service.threads import Threads
 
@@ -52,6 +50,8 @@ class Spaces:
     ----------
     quota
         Bytes that all spaces together may take; None for no limit.
+    sandbox
+        Looks at uploads; the caller closes it.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Spaces:
         quotas: Quotas,
         quota: int | None,
         threads: Threads,
+        sandbox: Sandbox,
     ) -> None:
         self._directory = directory.resolve()
         self._provider = provider
@@ -72,6 +73,7 @@ class Spaces:
         self._quotas = quotas
         self._quota = quota
         self._threads = threads
+        self._sandbox = sandbox
         self._staging = Staging(self._directory / "staging")
         self._trash = self._staging.directory / "trash"
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -154,7 +156,9 @@ class Spaces:
         with self._staging.new() as staged:
             raw = packed or kind_of(listed) is not Kind.FILE
             await self._receive(principal, root, staged, content, raw=raw)
-            await self._threads.run(check_file, staged, listed, packed)
+            if raw:
+                # What this process packed itself needs no second look.
+                await self._threads.run(self._sandbox.inspect, staged, listed, packed=packed)
             await self._place(principal, root, tree, staged, stored_name(listed), "Upload failed because ")
         return f"{root}/{rel}"
 
@@ -426,34 +430,6 @@ class Spaces:
 def scopes(principal: Principal, root: str) -> list[str]:
     """Return whose quotas a file in a root counts against."""
     return [SITE, str(principal.user_id)] if root == PERSONAL else [SITE]
-
-
-def check_file(path: Path, listed: str, packed: bool = False) -> None:
-    """Check that a file is what the name says under which it will be listed.
-
-    Raises
-    ------
-    UnsafeContent
-        With a sentence that says what is wrong.
-    """
-    if kind_of(listed) is Kind.HDF5:
-        # Opens the file and walks over it; datasets that cannot be read are skipped, as in listings.
-        root = HDF5Root(path)
-        try:
-            for _ in root.scan():
-                pass
-        except Unavailable:
-            raise UnsafeContent("the file is not an HDF5 file, or not a complete one") from None
-        finally:
-            root.close()
-        return
-    opened = OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
-    source = open_file(opened, listed, packed=packed or kind_of(listed) is Kind.FILE)
-    try:
-        for nchunk in range(source.layout.nchunks):
-            source.chunk(nchunk)
-    finally:
-        source.close()
 
 
 def frame_attributes(info: Mapping[str, Any]) -> dict[str, Any]:
