@@ -9,6 +9,7 @@ import pytest
 from caterva2 import cli
 from caterva2._transport import Transport
 
+from . import cli_reference
 from .subscriber import Subscriber
 
 
@@ -182,3 +183,9 @@ def test_abbreviated_credentials_log_in(run, subscriber, monkeypatch):
     code, _, _ = run("--user", "me@example.com", "--pass", "secret", "url", "foo/a")
     assert code == 0
     assert subscriber.requests[0].content == b"username=me%40example.com&password=secret"
+
+
+def test_the_reference_is_that_of_the_parsers():
+    assert cli_reference.TARGET.read_text(encoding="utf-8") == cli_reference.reference(), (
+        "run 'python -m tests.unit.client.cli_reference'"
+    )
