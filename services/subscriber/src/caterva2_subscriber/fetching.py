@@ -31,6 +31,7 @@ from caterva2.slices import ChunkPart
 from caterva2.wire import INDEX_SKELETON, NO_DIGEST, ChunkFrame, Kind
 from caterva2_formats.base import Layout, Skeleton
 from caterva2_formats.chunks import bytes_of_part, check_chunk, digest
+from caterva2_formats.dtypes import Dtype
 from caterva2_service.log import get_logger
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
@@ -39,7 +40,7 @@ from .cache import Bytes, ChunkStore, Kept, VersionKey
 from .economy import Economy
 from .library import Usage
 from .settings import UpstreamSettings
-from .upstream import Publisher
+from .upstream import Array, Plane, Publisher
 
 log = get_logger(__name__)
 
@@ -130,6 +131,15 @@ class Fetcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- for readers ---------------------------------------------------------------------
+    async def overview(self, target: Target, plane: Plane, shape: tuple[int, ...], dtype: Dtype, usage: Usage) -> Array:
+        """Return a plane at a low resolution, as its publisher makes it. Raises as `Publisher.overview` does."""
+        key = target.key
+        found, nbytes = await target.publisher.overview(key.path, etag=key.etag, plane=plane, shape=shape, dtype=dtype)
+        self._economy.came(key.root, key.path, nbytes)
+        self._economy.served(usage.reader, nbytes)
+        usage.link_bytes += nbytes
+        return found
+
     async def arrivals(
         self, target: Target, numbers: Iterable[int], usage: Usage
     ) -> AsyncGenerator[tuple[int, bytes | None], None]:

@@ -6,15 +6,25 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from caterva2.errors import ChunkNotFound, DatasetNotFound, UnsafeContent, UpstreamInvalid
-from caterva2.slices import ChunkPart, Selection
+from caterva2.errors import (
+    Caterva2Error,
+    ChunkNotFound,
+    DatasetNotFound,
+    UnsafeContent,
+    UpstreamInvalid,
+    VersionChanged,
+)
+from caterva2.slices import ChunkPart, Selection, select
 from caterva2.wire import Kind
 from caterva2_formats.base import Layout, Skeleton
+from caterva2_formats.dtypes import parse_dtype
 from caterva2_formats.info import layout_of, timestamp
+from caterva2_service.log import get_logger
 from caterva2_service.threads import Threads
 
 from .auth.principal import Principal
@@ -24,7 +34,9 @@ from .fetching import Fetcher, Target
 from .library import Freshness, Usage
 from .reading import Array, cell_dtype, check_size, copy_part, gather, shown
 from .tracking import Tracking
-from .upstream import Upstream
+from .upstream import Plane, Upstream
+
+log = get_logger(__name__)
 
 _FEW = 4
 """Cached chunks that are read in one go."""
@@ -191,6 +203,35 @@ class PublishedResource:
         inline = selection.size * box.itemsize <= _INLINE_BYTES and target.chunk_cbytes * len(parts) <= _INLINE_CHUNKS
         whole = assemble() if inline else await self._threads.run(assemble)
         return box[(*selection.finish, ...)] if whole else None
+
+    async def overview(self, plane: Plane, shape: tuple[int, ...]) -> Array | None:
+        """Return a plane at a low resolution as its publisher makes it.
+
+        Parameters
+        ----------
+        shape
+            Shape of the result.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            None if it costs less to make it here from the chunks, or if the publisher makes none.
+        """
+        target = self._wanted()
+        layout = target.layout
+        at = iter(plane.at)
+        key = tuple(slice(None) if i in (plane.rows, plane.columns) else next(at) for i in range(len(layout.shape)))
+        missing = len(self._fetcher.missing(target, select(key, layout.shape).chunk_numbers(layout.chunks)))
+        if missing * target.chunk_cbytes <= prod(shape) * layout.typesize:
+            return None
+        try:
+            return await self._fetcher.overview(target, plane, shape, parse_dtype(layout.dtype), self.usage)
+        except VersionChanged:
+            target.changed()
+            raise
+        except Caterva2Error as error:
+            log.info("no overview", path=self.path, reason=str(error))
+            return None
 
     def missing(self, numbers: Sequence[int]) -> list[int]:
         """Return those of the chunks that would have to come over the link."""

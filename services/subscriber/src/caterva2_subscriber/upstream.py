@@ -8,14 +8,18 @@ while (circuit breaker), so that readers are told at once instead of waiting eac
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from math import prod
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+import numpy as np
 import orjson
 
 from caterva2 import errors
@@ -42,6 +46,9 @@ _MAX_FRAME = MAX_CHUNK_BYTES + 32
 _MAX_SKELETON = 64 * 2**20
 _MAX_LINE = 4 * 2**20
 _MAX_QUERY = 8000
+_NPY_HEADER_BYTES = 4096
+_MAKING_S = 120.0
+"""Silence that is granted to a publisher who makes an overview of a large plane."""
 _BREAK_AFTER = 3
 """Failures in a row after which a publisher is left alone."""
 _BREAK_MIN_S, _BREAK_MAX_S = 1.0, 30.0
@@ -50,6 +57,19 @@ _KEEPALIVE_S = 120.0
 Model = TypeVar("Model", ManifestHeader, ManifestEntry)
 
 _LOST = (httpx.TransportError, httpx.StreamError)
+
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Two axes of an array, and where it is cut on the others."""
+
+    rows: int
+    columns: int
+    at: tuple[int, ...]
+    """Index on each of the other axes, in their order."""
 
 
 class Breaker:
@@ -174,15 +194,52 @@ class Publisher:
                     raise UpstreamInvalid("The publisher sent what was not asked for")
                 yield frame
 
+    async def overview(
+        self, path: str, *, etag: str, plane: Plane, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> tuple[Array, int]:
+        """Return a plane of the version `etag` at a low resolution, and the bytes that it took on the link.
+
+        Parameters
+        ----------
+        shape, dtype
+            What the answer must be.
+        """
+        where = f"rows={plane.rows}&columns={plane.columns}&at={','.join(map(str, plane.at))}"
+        limit = prod(shape) * dtype.itemsize + _NPY_HEADER_BYTES
+        body = bytearray()
+        async with self._ask(
+            "GET", f"/api/overview/{quote(path)}?{where}", headers={"If-Match": f'"{etag}"'}, silence_s=_MAKING_S
+        ) as response:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > limit:
+                    raise UpstreamInvalid("The publisher sent more than was asked for")
+            nbytes = response.num_bytes_downloaded
+        try:
+            array = np.load(io.BytesIO(body), allow_pickle=False)
+        except (ValueError, EOFError):
+            raise UpstreamInvalid("The publisher sent an overview that is none") from None
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+            raise UpstreamInvalid("The publisher sent another overview than was asked for")
+        return array, nbytes
+
     @asynccontextmanager
     async def _ask(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        silence_s: float | None = None,
     ) -> AsyncIterator[httpx.Response]:
         self.breaker.check()
+        limits = self._client.timeout
+        timeout = limits if silence_s is None else httpx.Timeout(silence_s, connect=limits.connect, pool=limits.pool)
         request_id = current_request_id()
         sent = {**(headers or {}), **({HEADER_REQUEST_ID: request_id} if request_id else {})}
         try:
-            async with self._client.stream(method, url, headers=sent, content=content) as response:
+            async with self._client.stream(method, url, headers=sent, content=content, timeout=timeout) as response:
                 self.breaker.succeeded()
                 if response.status_code not in (200, 304):
                     raise await _error_of(response)

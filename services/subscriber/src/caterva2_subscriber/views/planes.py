@@ -7,25 +7,27 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from caterva2.errors import BadRequest, TooLarge
 from caterva2.slices import Axis, Selection
-from caterva2_formats.pyramid import TILE, level_shape, reduce_mean, top_level
+from caterva2_formats.dtypes import parse_dtype
+from caterva2_formats.pyramid import OVERVIEW_LEVEL, TILE, level_shape, reduce_mean, top_level
 from caterva2_service.threads import Threads
 
 from ..library import Resource
+from ..upstream import Plane
 
 Array = np.ndarray[Any, Any]
 
-DIRECT_LEVEL = 2
+DIRECT_LEVEL = OVERVIEW_LEVEL - 1
 """Tiles up to this level are made from the pixels below them; higher ones from a reduced copy of the whole plane."""
 SAMPLE_ELEMENTS = 4 * 2**20
 """Selections with more elements are described by a sample."""
 MAX_PLANE_BYTES = 64 * 2**30
-_KEPT_LEVEL = DIRECT_LEVEL + 1
+_KEPT_LEVEL = OVERVIEW_LEVEL
 _BAND_BYTES = 32 * 2**20
 _KEPT_BYTES = 128 * 2**20
 
@@ -95,7 +97,9 @@ class Planes:
 
     async def _make(self, key: Hashable, resource: Resource, whole: Selection, plane: tuple[int, int]) -> Array:
         try:
-            made = await self._by_bands(resource, whole, plane)
+            made = await _ready_made(resource, whole, plane)
+            if made is None:
+                made = await self._by_bands(resource, whole, plane)
         finally:
             del self._making[key]
         self._kept[key] = made
@@ -117,6 +121,23 @@ class Planes:
             pixels = await resource.read(Selection(shape, tuple(axes), ()))
             bands.append(await self._threads.run(reduce_mean, pixels, _KEPT_LEVEL))
         return await self._threads.run(np.concatenate, bands)
+
+
+class _HasOverviews(Protocol):
+    """A resource whose publisher can make overviews, so that its chunks need not cross the link."""
+
+    async def overview(self, plane: Plane, shape: tuple[int, ...]) -> Array | None: ...
+
+
+async def _ready_made(resource: Resource, whole: Selection, plane: tuple[int, int]) -> Array | None:
+    """Return the reduced copy of a plane as the publisher of the resource makes it, if there is one who does."""
+    assert resource.layout is not None
+    if not hasattr(resource, "overview") or parse_dtype(resource.layout.dtype).kind not in "biuf":
+        return None
+    shape = resource.layout.shape
+    at = tuple(axis.start for axis in whole.axes if axis.dropped)
+    reduced = level_shape((shape[plane[0]], shape[plane[1]]), OVERVIEW_LEVEL)
+    return await cast(_HasOverviews, resource).overview(Plane(*plane, at), reduced)
 
 
 def plane_axes(selection: Selection) -> tuple[int, int]:
