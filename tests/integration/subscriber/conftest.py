@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -13,6 +13,7 @@ import httpx
 import pytest
 from asgi_lifespan import LifespanManager
 
+from caterva2_formats.sandbox import Sandbox
 from caterva2_subscriber.app import create_app
 from caterva2_subscriber.auth.caller import Caller
 from caterva2_subscriber.context import Context
@@ -78,8 +79,16 @@ class Site:
 Start = Callable[..., Awaitable[Site]]
 
 
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """Starts confined processes; shared, because its helper takes a second to start."""
+    opened = Sandbox()
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
+async def start(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[Start]:
     """Start sites in this process: ``await start(register=True)``; arguments are settings."""
     numbers = count()
     async with AsyncExitStack() as stack:
@@ -88,7 +97,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             # Replicas share the state directory, but never the directory of what each one can fetch again.
             cache = {"directory": tmp_path / f"cache{next(numbers)}"}
             settings = {"statedir": tmp_path / "sub", "secret": SECRET, "cache": cache, **settings}
-            app = create_app(SubscriberSettings(**settings))
+            app = create_app(SubscriberSettings(**settings), sandbox=sandbox)
             manager = await stack.enter_async_context(LifespanManager(app, startup_timeout=60))
             return Site(app.state.context, manager.app)
 

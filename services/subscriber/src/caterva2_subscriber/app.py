@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from caterva2_formats.sandbox import Sandbox
 from caterva2_service.app import service_app
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
@@ -20,15 +21,21 @@ from .hot import HotFetch
 from .settings import SubscriberSettings
 
 
-def create_app(settings: SubscriberSettings) -> FastAPI:
-    """Build the application. Opens nothing until its lifespan starts."""
+def create_app(settings: SubscriberSettings, *, sandbox: Sandbox | None = None) -> FastAPI:
+    """Build the application. Opens nothing until its lifespan starts.
+
+    Parameters
+    ----------
+    sandbox
+        Starts confined processes for foreign bytes; None for one that the application opens and closes itself.
+    """
     health = Health()
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.context = await Context.open(settings, stack, health=health, metrics=metrics)
+            app.state.context = await Context.open(settings, stack, health=health, metrics=metrics, sandbox=sandbox)
             yield
 
     return service_app(

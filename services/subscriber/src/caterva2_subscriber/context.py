@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from fastapi import Depends, Request
 
+from caterva2_formats.sandbox import Sandbox
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
@@ -65,9 +66,15 @@ class Context:
 
     @classmethod
     async def open(
-        cls, settings: SubscriberSettings, stack: AsyncExitStack, *, health: Health, metrics: Metrics
+        cls,
+        settings: SubscriberSettings,
+        stack: AsyncExitStack,
+        *,
+        health: Health,
+        metrics: Metrics,
+        sandbox: Sandbox | None = None,
     ) -> Self:
-        """Open everything; `stack` closes it again."""
+        """Open everything; `stack` closes it again. Without `sandbox` there is one of its own."""
         settings.statedir.mkdir(parents=True, exist_ok=True)
         threads = Threads(settings.nthreads)
         stack.callback(threads.close)
@@ -88,7 +95,7 @@ class Context:
             catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads
         )
         library = Library(people.rights, published)
-        spaces, builder = await open_spaces(settings, stack, people, library=library, threads=threads)
+        spaces, builder = await open_spaces(settings, stack, people, library=library, threads=threads, sandbox=sandbox)
         changes = tracking.changes
         return cls(
             settings=settings,

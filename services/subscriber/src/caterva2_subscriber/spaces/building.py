@@ -11,7 +11,6 @@ from typing import IO
 from caterva2.errors import BadRequest, InvalidExpression, NotFound, QuotaExceeded, RootNotFound
 from caterva2.paths import ARRAY_SUFFIX, PERSONAL, is_array, is_hdf5
 from caterva2_formats.archives import ArchiveLimits, archive_stem, is_archive, read_archive
-from caterva2_formats.confined import ConfinedHDF5
 from caterva2_formats.directory import FrameSource, open_file
 from caterva2_formats.opening import OpenFile
 from caterva2_service.threads import Threads
@@ -22,6 +21,7 @@ from ..compute.expressions import Expressions, Missing
 from ..compute.joining import concatenated, grown, stacked, unchanged_chunks
 from ..library import Library, Resource
 from .multipart import UploadedFile
+from .provider import Foreign
 from .records import ExpressionRecord, MemberRecord
 from .resource import SpaceResource
 from .store import Spaces
@@ -33,13 +33,13 @@ class Builder:
     """Makes new datasets in spaces."""
 
     def __init__(
-        self, spaces: Spaces, library: Library, expressions: Expressions, threads: Threads, hdf5: ConfinedHDF5
+        self, spaces: Spaces, library: Library, expressions: Expressions, threads: Threads, foreign: Foreign
     ) -> None:
+        self._foreign = foreign
         self._spaces = spaces
         self._library = library
         self._expressions = expressions
         self._threads = threads
-        self._hdf5 = hdf5
 
     # --- expressions ---------------------------------------------------------------------
     async def expression(
@@ -107,6 +107,7 @@ class Builder:
         if not is_array(rel):
             raise BadRequest("Target file must be a NDArray")
         async with self._spaces.receiving(principal, root, file) as uploaded:
+            await self._foreign.threads.run(self._foreign.sandbox.inspect, uploaded, "appended.b2nd")
             added = await self._threads.run(self._open_frame, uploaded)
             # One after the other: two that append at the same time would both start from the same array.
             async with self._spaces.exclusive(principal, root, rel):
@@ -168,7 +169,8 @@ class Builder:
         return _stem(rel)
 
     async def _unfold_hdf5(self, principal: Principal, root: str, rel: str) -> None:
-        found = await self._threads.run(self._hdf5.unfold, str(self._spaces.stored_path(principal, root, rel)))
+        file = self._spaces.stored_path(principal, root, rel)
+        found = await self._foreign.threads.run(self._foreign.hdf5.unfold, str(file))
         if not any(each.member is not None for each in found):
             raise BadRequest("No arrays found in HDF5 file")
         folder = f"{root}/{_beside(rel)}"

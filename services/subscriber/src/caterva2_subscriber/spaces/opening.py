@@ -18,24 +18,35 @@ from ..library import Library
 from ..people import People
 from ..settings import SubscriberSettings
 from .building import Builder
-from .provider import SpaceProvider
+from .provider import Foreign, SpaceProvider
 from .store import Spaces
 
 RETRY_S = 10.0
+FOREIGN_THREADS = 4
+"""Threads that wait for confined processes, apart from those that others need."""
 
 _log = get_logger(__name__)
 
 
 async def open_spaces(
-    settings: SubscriberSettings, stack: AsyncExitStack, people: People, *, library: Library, threads: Threads
+    settings: SubscriberSettings,
+    stack: AsyncExitStack,
+    people: People,
+    *,
+    library: Library,
+    threads: Threads,
+    sandbox: Sandbox | None = None,
 ) -> tuple[Spaces, Builder]:
-    """Let `library` know the special roots; return what changes them. `stack` closes it again."""
+    """Let `library` know the special roots; return what changes them. `stack` closes it again.
+
+    Parameters
+    ----------
+    sandbox
+        Starts confined processes; None for one of its own.
+    """
+    foreign = _open_foreign(stack, sandbox)
     expressions = Expressions(library, threads)
-    sandbox = Sandbox()
-    stack.callback(sandbox.close)
-    hdf5 = ConfinedHDF5(sandbox)
-    stack.callback(hdf5.close)
-    provider = SpaceProvider(settings.spaces_directory, threads, library, expressions, hdf5)
+    provider = SpaceProvider(settings.spaces_directory, threads, library, expressions, foreign)
     library.register(PUBLIC, provider)
     if settings.login:
         library.register(SHARED, provider)
@@ -48,12 +59,23 @@ async def open_spaces(
         quotas=Quotas(people.database),
         quota=settings.quota,
         threads=threads,
-        sandbox=sandbox,
+        foreign=foreign,
     )
     stack.callback(spaces.close)
     counting = asyncio.create_task(_count(spaces), name="count spaces")
     stack.push_async_callback(_cancel, counting)
-    return spaces, Builder(spaces, library, expressions, threads, hdf5)
+    return spaces, Builder(spaces, library, expressions, threads, foreign)
+
+
+def _open_foreign(stack: AsyncExitStack, sandbox: Sandbox | None) -> Foreign:
+    if sandbox is None:
+        sandbox = Sandbox()
+        stack.callback(sandbox.close)
+    hdf5 = ConfinedHDF5(sandbox)
+    stack.callback(hdf5.close)
+    threads = Threads(FOREIGN_THREADS, name="foreign")
+    stack.callback(threads.close)
+    return Foreign(sandbox, hdf5, threads)
 
 
 async def _count(spaces: Spaces) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from caterva2_formats.base import DatasetSource, Found
 from caterva2_formats.confined import ConfinedHDF5
 from caterva2_formats.directory import DirectoryRoot, kind_of, listed_name
 from caterva2_formats.opening import OpenFile, open_beneath
+from caterva2_formats.sandbox import Sandbox
 from caterva2_service.threads import Threads
 
 from ..auth.principal import Principal, require_user
@@ -34,6 +36,15 @@ class Evaluator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What looks at foreign bytes, in confined processes, and the threads that wait for them."""
+
+    sandbox: Sandbox
+    hdf5: ConfinedHDF5
+    threads: Threads
+
+
 class SpaceProvider:
     """Provider of ``@public``, ``@shared`` and ``@personal``; see `library.Provider`.
 
@@ -43,18 +54,16 @@ class SpaceProvider:
     ----------
     directory
         Holds ``public``, ``shared`` and ``personal/USER-ID``.
-    hdf5
-        Reads HDF5 files; the caller closes it.
     """
 
     def __init__(
-        self, directory: Path, threads: Threads, library: Library, evaluator: Evaluator, hdf5: ConfinedHDF5
+        self, directory: Path, threads: Threads, library: Library, evaluator: Evaluator, foreign: Foreign
     ) -> None:
         self._directory = directory.resolve()
         self._threads = threads
+        self._foreign = foreign
         self._library = library
         self._evaluator = evaluator
-        self._hdf5 = hdf5
 
     def directory(self, principal: Principal, root: str) -> Path:
         """Return where the files of a special root are, for `principal`. Raises NotAuthenticated."""
@@ -88,8 +97,8 @@ class SpaceProvider:
         file = await self._library.open(principal, record.file)
         root, _, rel = record.file.partition("/")
         directory = self.directory(principal, root)
-        source = await self._threads.run(self._open_member, directory, rel, record.member)
-        return SpaceResource(described.path, source, file.mtime or 0.0, self._threads)
+        source = await self._foreign.threads.run(self._open_member, directory, rel, record.member)
+        return SpaceResource(described.path, source, file.mtime or 0.0, self._foreign.threads)
 
     # --- in a thread ---------------------------------------------------------------------
     def _open(self, directory: Path, root: str, rel: str) -> SpaceResource | UnreadableResource | _Described:
@@ -131,14 +140,14 @@ class SpaceProvider:
                 if not is_array(member):
                     raise
                 source = self._open_member(directory, file, member.removesuffix(ARRAY_SUFFIX))
-            return SpaceResource(f"{root}/{rel}", source, _mtime(found), self._threads)
+            return SpaceResource(f"{root}/{rel}", source, _mtime(found), self._foreign.threads)
         raise DatasetNotFound
 
     def _open_member(self, directory: Path, file: str, member: str) -> DatasetSource:
         def opener() -> OpenFile:
             return _open_file(directory, file)
 
-        return MemberSource(self._hdf5.open_member(str(directory / file), member, opener=opener), member)
+        return MemberSource(self._foreign.hdf5.open_member(str(directory / file), member, opener=opener), member)
 
 
 class _Described:

@@ -21,7 +21,6 @@ from caterva2_formats.base import Skeleton
 from caterva2_formats.chunks import decompress
 from caterva2_formats.directory import kind_of, listed_name
 from caterva2_formats.info import coding_of
-from caterva2_formats.sandbox import Sandbox
 from caterva2_service.log import get_logger
 from caterva2_service.threads import Threads
 
@@ -31,7 +30,7 @@ from ..db import Quotas, Usage
 from ..library import Library, Resource
 from ..rights import Rights
 from . import records
-from .provider import SpaceProvider
+from .provider import Foreign, SpaceProvider
 from .staging import FrameWriter, PlainFileWriter, RawFileWriter, Staging
 from .tree import Place, Tree, stored_name
 
@@ -50,8 +49,6 @@ class Spaces:
     ----------
     quota
         Bytes that all spaces together may take; None for no limit.
-    sandbox
-        Looks at uploads; the caller closes it.
     """
 
     def __init__(
@@ -64,7 +61,7 @@ class Spaces:
         quotas: Quotas,
         quota: int | None,
         threads: Threads,
-        sandbox: Sandbox,
+        foreign: Foreign,
     ) -> None:
         self._directory = directory.resolve()
         self._provider = provider
@@ -73,7 +70,7 @@ class Spaces:
         self._quotas = quotas
         self._quota = quota
         self._threads = threads
-        self._sandbox = sandbox
+        self._foreign = foreign
         self._staging = Staging(self._directory / "staging")
         self._trash = self._staging.directory / "trash"
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -157,8 +154,8 @@ class Spaces:
             raw = packed or kind_of(listed) is not Kind.FILE
             await self._receive(principal, root, staged, content, raw=raw)
             if raw:
-                # What this process packed itself needs no second look.
-                await self._threads.run(self._sandbox.inspect, staged, listed, packed=packed)
+                # In a process of its own, which is thrown away (U3).
+                await self._foreign.threads.run(self._foreign.sandbox.inspect, staged, listed, packed=packed)
             await self._place(principal, root, tree, staged, stored_name(listed), "Upload failed because ")
         return f"{root}/{rel}"
 
