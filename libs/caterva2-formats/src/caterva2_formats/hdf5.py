@@ -566,7 +566,8 @@ def _inner_layout(dataset: Any, dtype: Dtype) -> tuple[Layout, Coding] | None:
         if frame.layout.kind is not Kind.ARRAY:
             # One axis needs no array layer: the filter leaves it out.
             blocks = (header.blocksize // dtype.itemsize,)
-        if len(blocks) != len(dataset.chunks) or frame.layout.nchunks != 1:
+        alone = frame.layout.shape == dataset.chunks or frame.layout.kind is not Kind.ARRAY
+        if len(blocks) != len(dataset.chunks) or frame.layout.nchunks != 1 or not alone:
             return None
         if header.nbytes != padded_nbytes(dataset.chunks, blocks, dtype.itemsize):
             return None
