@@ -173,6 +173,23 @@ def test_a_field_of_a_table_comes_as_an_array(sub: Service) -> None:
     assert sub.get("/api/fetch/foo/plan.b2nd", params={"field": "a"}).status_code == 400
 
 
+def test_rows_of_a_table_are_filtered_at_the_subscriber(sub: Service) -> None:
+    a, b = np.arange(1000), noise(1000)
+    wanted = (a < 700) & (b > 0)
+
+    def answer(**params: str) -> httpx.Response:
+        return sub.get("/api/fetch/foo/table.b2nd", params={"filter": "(a < 700) & (b > 0)", **params})
+
+    rows = decode(answer().content)
+    np.testing.assert_array_equal(rows["a"], a[wanted])
+    np.testing.assert_array_equal(rows["b"], b[wanted])
+    np.testing.assert_array_equal(decode(answer(slice_="3:9").content), rows[3:9])
+    np.testing.assert_array_equal(decode(answer(field="b", slice_="-1").content), rows["b"][-1])
+    assert decode(answer(filter="a > 5000").content).shape == (0,)
+    for wrong in ({"filter": "c > 1"}, {"filter": "a >"}, {"filter": "a"}, {"slice_": "9999"}, {"field": "z"}):
+        assert answer(**wrong).status_code == 400, wrong
+
+
 def test_the_cache_is_administered_by_administrators_alone(sub: Service, admin: httpx.Client) -> None:
     assert sub.get("/api/cache/status").status_code == 401
     assert admin.post("/api/cache/free/foo/zeros.b2nd").json()["freed"] > 0
