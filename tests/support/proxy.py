@@ -98,7 +98,7 @@ class Proxy:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._relay(reader, far_writer))
                 tasks.create_task(self._relay_back(far_reader, writer))
-        except* (ConnectionError, OSError):
+        except* (OSError, asyncio.CancelledError):
             pass
         finally:
             self._writers -= {writer, far_writer}

@@ -187,7 +187,7 @@ class ChunkStream:
         if self._request.skeleton and (skeleton := source.skeleton()) is not None:
             data = skeleton.to_bytes()
             sent += 1
-            yield encode_frame_header(INDEX_SKELETON, len(data)), data
+            yield encode_frame_header(INDEX_SKELETON, len(data), digest(data)), data
         for start, stop in self._request.ranges:
             for nchunk in range(start, stop):
                 data = self._sources.chunk(self._path, source, nchunk)
