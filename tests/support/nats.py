@@ -28,11 +28,13 @@ class NatsServer(Process):
     def __init__(self, directory: Path, *, sync: str = "always") -> None:
         self.port = free_port()
         self.store = directory / "store"
+        self.monitor_port = free_port()
+        self.monitor_url = f"http://127.0.0.1:{self.monitor_port}"
         self.url = f"nats://127.0.0.1:{self.port}"
         directory.mkdir(parents=True, exist_ok=True)
         conf = directory / "nats.conf"
         conf.write_text(
-            f'listen: "127.0.0.1:{self.port}"\n'
+            f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
             f'jetstream {{ store_dir: "{self.store}", sync_interval: "{sync}", max_file_store: 4GB }}\n'
             f'authorization {{ user: "{USER}", password: "{PASSWORD}" }}\n'
         )

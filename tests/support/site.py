@@ -13,9 +13,11 @@ from typing import Any, Self
 import httpx
 
 import caterva2
+from caterva2_service.trust import Role, audience_of
 
 from .ports import free_port
 from .processes import Service, run, wait_until
+from .trust import make_identity
 
 USER, PASSWORD = "user@example.com", "foobar11foobar"
 
@@ -138,7 +140,10 @@ class Site:
 
     def manifest(self, root: str) -> list[str]:
         """Return the manifest that the publisher of `root` answers, line by line, without its header."""
-        response = httpx.get(f"{self.publishers[root].url}/api/manifest", trust_env=False, timeout=30)
+        publisher = self.publishers[root]
+        identity = make_identity(self.subscriber.statedir, Role.SUBSCRIBER)
+        auth = identity.auth(audience_of(publisher.http))
+        response = httpx.get(f"{publisher.url}/api/manifest", auth=auth, trust_env=False, timeout=30)
         response.raise_for_status()
         return response.text.splitlines()[1:]
 

@@ -134,6 +134,16 @@ lifecycle:
 - name: CATERVA2_NATS_PASSWORD
   valueFrom:
     secretKeyRef: {name: {{ include "caterva2.nats.secret" $root }}, key: {{ $component }}}
+- name: CATERVA2_JOIN_TOKEN
+  valueFrom:
+    secretKeyRef: {name: {{ include "caterva2.join.secret" $root }}, key: token}
+{{- end -}}
+
+{{- define "caterva2.join.secret" -}}
+{{- if and (not .Values.broker.enabled) (not .Values.broker.existingSecret) }}
+{{- fail "broker.enabled is false: broker.existingSecret must name the secret with the join token of your broker" }}
+{{- end }}
+{{- default (printf "%s-join" (include "caterva2.fullname" .)) .Values.broker.existingSecret -}}
 {{- end -}}
 
 {{- define "caterva2.broker.address" -}}

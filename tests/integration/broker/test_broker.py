@@ -14,9 +14,11 @@ import pytest
 from caterva2.events import DatasetEvent, Operation, RootFact
 from caterva2.wire import Bus as BusAddress
 from caterva2_service.messaging import Bus
+from caterva2_service.trust import BROKER, Role
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.processes import Service, wait_until
+from tests.support.trust import make_identity
 
 READY = ("bus", "nats")
 
@@ -31,8 +33,16 @@ def broker(tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-def register(broker: Service, **values: object) -> httpx.Response:
-    return httpx.post(f"{broker.url}/api/roots", json={"name": "foo", "http": "localhost:8001", **values})
+def auth_of(broker: Service, name: str, role: Role = Role.PUBLISHER, join_token: str | None = None) -> httpx.Auth:
+    """Return what signs requests of the service `name`; its key stays the same over calls."""
+    return make_identity(broker.statedir.parent / name, role, join_token).auth(BROKER)
+
+
+def register(broker: Service, publisher: str | None = None, **values: object) -> httpx.Response:
+    """Register root foo, as the publisher of this name, or as the original did."""
+    auth = auth_of(broker, publisher) if publisher else None
+    registration = {"name": "foo", "http": "localhost:8001", "publisher": publisher, **values}
+    return httpx.post(f"{broker.url}/api/roots", json=registration, auth=auth)
 
 
 def nats_pid(broker: Service) -> int:
@@ -47,7 +57,9 @@ def is_alive(pid: int) -> bool:
 
 
 def bus_of(broker: Service) -> BusAddress:
-    return BusAddress.model_validate(broker.get("/api/bus").json())
+    answer = broker.get("/api/bus", auth=auth_of(broker, "sub", Role.SUBSCRIBER))
+    assert answer.status_code == 200, answer.text
+    return BusAddress.model_validate(answer.json())
 
 
 async def connect(broker: Service) -> BusAddress:
@@ -85,7 +97,7 @@ def test_a_root_is_retired_by_its_publisher_or_an_administrator(broker: Service)
     register(broker, publisher="p1")
     url = f"{broker.url}/api/roots/foo"
     assert httpx.delete(url).status_code == 401
-    assert httpx.delete(url, params={"publisher": "p2"}).status_code == 403
+    assert httpx.delete(url, auth=auth_of(broker, "p2")).status_code == 403
     assert httpx.delete(url, headers={"authorization": "Bearer wrong"}).status_code == 401
     token = (broker.statedir / "admin.token").read_text().strip()
     assert httpx.delete(url, headers={"authorization": f"Bearer {token}"}).status_code == 204
@@ -94,10 +106,10 @@ def test_a_root_is_retired_by_its_publisher_or_an_administrator(broker: Service)
 
 
 def test_a19_what_holds_secrets_is_readable_by_nobody_else(broker: Service) -> None:
-    for name in ("admin.token", "nats/account.json", "nats/nats.conf"):
+    for name in ("admin.token", "join.token", "nats/account.json", "nats/nats.conf"):
         mode = stat.S_IMODE((broker.statedir / name).stat().st_mode)
         assert mode == 0o600, name
-    assert bus_of(broker).password not in broker.output
+    assert bus_of(broker).password not in broker.output  # type: ignore[operator]
 
 
 async def test_n3_the_bus_tells_of_roots_as_the_broker_does(broker: Service) -> None:
@@ -106,7 +118,7 @@ async def test_n3_the_bus_tells_of_roots_as_the_broker_does(broker: Service) -> 
         await told(bus, RootFact(name="foo", http="localhost:8001", publisher="p1", epoch="e1"))
         register(broker, publisher="p1", epoch="e2", http="localhost:9001")
         await told(bus, RootFact(name="foo", http="localhost:9001", publisher="p1", epoch="e2"))
-        httpx.delete(f"{broker.url}/api/roots/foo", params={"publisher": "p1"})
+        assert httpx.delete(f"{broker.url}/api/roots/foo", auth=auth_of(broker, "p1")).status_code == 204
         await told(bus, RootFact(name="foo", http="localhost:9001", publisher="p1", epoch="e2", retired=True))
 
 
@@ -130,8 +142,9 @@ async def test_f2_a_killed_nats_is_started_again_with_its_events(broker: Service
         assert await bus.wait_connected(10)
         async with bus.follow("foo", durable="test") as subscription:
             await subscription.bind()
+            register(broker, publisher="p1")
             event = DatasetEvent(root="foo", epoch="e", seq=1, operation=Operation.CHANGED, path="a.b2nd")
-            await bus.publish(event)
+            await publish_as(broker, "p1", event)
             pid = nats_pid(broker)
             os.kill(pid, signal.SIGKILL)
             await asyncio.to_thread(wait_until, lambda: nats_pid(broker) != pid, timeout_s=10, what="a new server")
@@ -142,6 +155,18 @@ async def test_f2_a_killed_nats_is_started_again_with_its_events(broker: Service
             assert [delivery.event for delivery in deliveries] == [event]
     assert bus_of(broker) == before
     broker.wait_ready(parts=READY)
+
+
+async def publish_as(broker: Service, name: str, event: DatasetEvent) -> None:
+    """Publish an event with the account of a publisher; raises Unavailable."""
+
+    async def locate() -> BusAddress:
+        answer = await asyncio.to_thread(broker.get, "/api/bus", auth=auth_of(broker, name))
+        return BusAddress.model_validate(answer.json())
+
+    async with Bus.open(locate, name=name) as bus:
+        assert await bus.wait_connected(10)
+        await bus.publish(event)
 
 
 def test_sigterm_ends_the_broker_and_its_nats(broker: Service) -> None:
@@ -191,6 +216,7 @@ def test_f1_the_broker_answers_while_an_external_nats_is_down(tmp_path: Path, na
         assert broker.readiness()["status"] == "degraded"  # type: ignore[index]
         assert register(broker, publisher="p1").status_code == 200
         assert bus_of(broker).url == nats_server.url
+        assert bus_of(broker).password is None
         nats_server.start_ready()
         broker.wait_ready(parts=("bus",))
         assert not (broker.statedir / "nats").exists()
@@ -204,3 +230,23 @@ def test_a_port_of_nats_that_somebody_took_is_replaced_by_another(broker: Servic
     with socket.create_server(("127.0.0.1", port)):
         broker.start_ready(parts=READY)
         assert not bus_of(broker).url.endswith(f":{port}")  # type: ignore[union-attr]
+
+
+def test_n1_an_external_nats_that_does_not_sync_is_complained_about(tmp_path: Path) -> None:
+    def nats_part(sync: str) -> tuple[dict[str, object], str]:
+        directory = tmp_path / sync
+        with NatsServer(directory / "nats", sync=sync).start_ready() as server:
+            env = {**server.environment(), "CATERVA2_NATS_MONITOR": server.monitor_url}
+            with make_broker(directory, **env).start_ready(parts=("bus",)) as broker:
+                parts = wait_until(
+                    lambda: (broker.readiness() or {"parts": {}})["parts"].get("nats sync"),
+                    timeout_s=10,
+                    what="a check",
+                )
+                return parts, broker.output
+
+    lazy, said = nats_part("2m")
+    assert not lazy["ok"]
+    assert "sync_interval" in str(lazy["detail"])
+    assert "power cut" in said
+    assert nats_part("always")[0]["ok"]

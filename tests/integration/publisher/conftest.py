@@ -101,7 +101,7 @@ class Publisher(Served, Service):
             port=free_port(),
             statedir=statedir,
             cwd=statedir.parent,
-            env=env,
+            env={"CATERVA2_OPEN_ACCESS": "true", **env},
         )
 
     def ready(self, *parts: str) -> Publisher:
@@ -123,6 +123,7 @@ class InThread(Served):
             broker=Address("localhost", free_port()),
             statedir=statedir,
             nats=nats or NatsSettings(),
+            open_access=True,
         )
         config = uvicorn.Config(create_app(settings), host="localhost", port=port, log_config=None, lifespan="on")
         self._server = uvicorn.Server(config)

@@ -30,6 +30,9 @@ HEADER_CACHE = "X-Cat2-Cache"
 HEADER_REQUEST_ID = "X-Request-Id"
 """Identity of a request, kept through every service that it touches."""
 
+HEADER_JOIN = "X-Cat2-Join"
+"""Secret with which the broker admits services of other machines."""
+
 CHUNKS_MEDIA_TYPE = "application/vnd.caterva2.chunks"
 
 
@@ -96,6 +99,16 @@ class Bus(Answer):
     url: str | None
     user: str | None = None
     password: str | None = Field(default=None, repr=False)
+
+
+class ServiceKey(Answer):
+    """Public key of a service that the broker admitted."""
+
+    kid: str
+    """Identity of the service: the thumbprint (RFC 7638) of its key."""
+    role: str
+    """``publisher`` or ``subscriber``."""
+    jwk: dict[str, str]
 
 
 # --- datasets ---------------------------------------------------------------------

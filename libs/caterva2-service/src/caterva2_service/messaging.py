@@ -66,6 +66,11 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 log = get_logger("caterva2.bus")
 
 
+def inbox_prefix(user: str | None) -> str:
+    """Return the prefix of the subjects where answers for a user arrive; nobody else may listen there."""
+    return f"_INBOX_{user}" if user else "_INBOX"
+
+
 @dataclass(frozen=True, slots=True)
 class FollowState:
     """Where a follower of events stands; any surprise in it means that the manifest must be fetched (N7)."""
@@ -225,6 +230,7 @@ class Bus:
             closed_cb=closed,
             disconnected_cb=closed,
             error_cb=failed,
+            inbox_prefix=inbox_prefix(where.user),
             user=where.user,
             password=where.password,
             nkeys_seed=str(self._settings.nkey_file) if self._settings.nkey_file else None,

@@ -98,6 +98,9 @@ class ServiceSettings(BaseModel):
     """Names under which the service may be called (``Host`` header); empty means any."""
     trusted_proxies: Annotated[tuple[str, ...], Option(cli=False)] = ("127.0.0.1", "::1")
     """Addresses whose ``X-Forwarded-*`` headers are believed."""
+    join_token: Annotated[SecretStr | None, Option(cli=False)] = None
+    """Secret with which the broker admits services of other machines; it makes one in its state directory."""
+    join_token_file: Annotated[Path | None, Option(cli=False)] = None
     nats: NatsSettings = NatsSettings()
 
     @model_validator(mode="before")
@@ -107,6 +110,12 @@ class ServiceSettings(BaseModel):
             suffix = f".{given['id']}" if given.get("id") else ""
             given = {**given, "statedir": cls.default_statedir + suffix}
         return given
+
+    def join_secret(self) -> str | None:
+        """Return the join token, read from its file if it is in one. Raises OSError."""
+        if self.join_token_file is not None:
+            return self.join_token_file.read_text().strip()
+        return self.join_token.get_secret_value() if self.join_token else None
 
     @field_validator("loglevel")
     @classmethod

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Self
 
 from fastapi import Depends, Request
 
 from caterva2 import wire
-from caterva2_service.control import locate_bus
+from caterva2.errors import NotAuthenticated
 from caterva2_service.health import Health
 from caterva2_service.messaging import Bus
 from caterva2_service.metrics import Metrics
+from caterva2_service.trust import Caller
 
+from . import nats_monitor
+from .admission import Admission
 from .announcer import Announcer
-from .files import write_private
 from .nats_process import NatsProcess
 from .registry import Registry
 from .settings import BrokerSettings
@@ -30,11 +30,11 @@ class Context:
 
     settings: BrokerSettings
     registry: Registry
+    admission: Admission
     bus: Bus
     announcer: Announcer
     nats: NatsProcess | None
     """The embedded server; None when an external NATS is configured."""
-    admin_token: str
 
     @classmethod
     async def open(cls, settings: BrokerSettings, stack: AsyncExitStack, health: Health, metrics: Metrics) -> Self:
@@ -42,10 +42,14 @@ class Context:
         settings.statedir.mkdir(parents=True, exist_ok=True)
         registry = Registry(settings.statedir / "roots.sqlite", lease_s=settings.lease)
         stack.callback(registry.close)
+        admission = Admission(settings)
+        stack.callback(admission.close)
         nats: NatsProcess | None = None
-        if settings.nats.url is None:
+        if settings.nats.url is not None:
+            await stack.enter_async_context(nats_monitor.watching(settings.nats_monitor, health))
+        else:
             nats = await stack.enter_async_context(
-                NatsProcess.running(settings.statedir / "nats", settings.nats_listen, health)
+                NatsProcess.running(settings.statedir / "nats", settings.nats_listen, admission.accounts, health)
             )
         bus = await stack.enter_async_context(
             Bus.open(
@@ -54,40 +58,65 @@ class Context:
         )
         announcer = Announcer(bus, registry, replicas=settings.nats_replicas)
         await stack.enter_async_context(announcer.running())
-        return cls(settings, registry, bus, announcer, nats, _admin_token(settings.statedir / "admin.token"))
+        return cls(settings, registry, admission, bus, announcer, nats)
 
-    def bus_address(self, hostname: str | None) -> wire.Bus:
-        """Return where services find the bus, for one that reached the broker under `hostname`."""
+    def bus_address(self, caller: Caller, hostname: str | None) -> wire.Bus:
+        """Return where a service finds the bus, if it reached the broker under `hostname`.
+
+        Passwords for an external NATS are not the broker's to give: each service is configured with its own.
+        """
         if self.nats is None:
-            given = self.settings.nats
-            return wire.Bus(url=given.url, user=given.user, password=given.secret())
-        return self.nats.address(hostname)
+            return wire.Bus(url=self.settings.nats.url)
+        account = self.admission.account(caller)
+        return self.nats.address(hostname).model_copy(update={"user": account.user, "password": account.password})
+
+    @contextmanager
+    def accounts_followed(self) -> Iterator[None]:
+        """Tell the broker's own NATS about the accounts that a block changes."""
+        before = self.admission.changes
+        yield
+        if self.admission.changes != before and self.nats is not None:
+            self.nats.reload()
 
 
 def _locate(settings: BrokerSettings, nats: NatsProcess | None) -> Callable[[], Awaitable[wire.Bus | None]]:
-    if nats is None:
-        return locate_bus(settings.nats, None)
-
     async def locate() -> wire.Bus:
-        return nats.address(None)
+        if nats is not None:
+            return nats.address(None)
+        given = settings.nats
+        return wire.Bus(url=given.url, user=given.user, password=given.secret())
 
     return locate
 
 
-def _admin_token(path: Path) -> str:
-    """Return the token of administrators, made at the first start."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        token = secrets.token_urlsafe(32)
-        write_private(path, token + "\n")
-        return token
-
-
-def get_context(request: Request) -> Context:
+async def get_context(request: Request) -> Context:
     """Return the context of the application that answers `request`."""
     context: Context = request.app.state.context
     return context
 
 
 ContextDep = Annotated[Context, Depends(get_context)]
+
+
+async def get_service(request: Request, context: ContextDep) -> Caller | None:
+    """Return the service that sent a request; None for people and for the original's programs."""
+    with context.accounts_followed():
+        return context.admission.caller(request)
+
+
+OptionalService = Annotated[Caller | None, Depends(get_service)]
+
+
+async def _required(caller: OptionalService) -> Caller:
+    if caller is None:
+        raise NotAuthenticated("this is for services: a service token is needed")
+    return caller
+
+
+Service = Annotated[Caller, Depends(_required)]
+
+
+async def require_admin(request: Request, context: ContextDep) -> None:
+    """Refuse whoever has not the token of administrators."""
+    if not context.admission.is_admin(request):
+        raise NotAuthenticated("this is for administrators: the token in the broker's admin.token is needed")

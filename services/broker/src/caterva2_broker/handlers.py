@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hmac
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Request
 
 from caterva2 import wire
 from caterva2.errors import BadRequest, NotAuthenticated
 from caterva2_service.settings import Address
 
-from .context import ContextDep
+from .context import ContextDep, OptionalService, Service, require_admin
 
 MAX_DESCRIPTION = 4096
 
@@ -32,35 +31,51 @@ async def root(name: str, context: ContextDep) -> dict[str, Any]:
 
 
 @router.post("/roots", summary="Register a root, or renew its lease")
-async def register(registration: wire.RootRegistration, context: ContextDep) -> dict[str, Any]:
+async def register(
+    registration: wire.RootRegistration, request: Request, caller: OptionalService, context: ContextDep
+) -> dict[str, Any]:
     """Give a root to its publisher for a while; another one gets 409."""
     _check(registration)
-    if context.registry.register(registration):
+    if caller is not None:
+        context.admission.check_root(caller, registration.name)
+    elif not context.admission.may_join(request):
+        raise NotAuthenticated("only services that this broker has admitted may publish")
+    if context.registry.register(registration, owner=caller.kid if caller else None):
         context.announcer.changed()
+    if caller is not None:
+        with context.accounts_followed():
+            context.admission.give_root(caller, registration.name)
     answer = context.registry.root(registration.name).model_dump(mode="json", exclude_none=True)
     # The original echoes `subscribed` even when it is null, and its clients may look at it.
     return {"name": registration.name, "http": registration.http, "subscribed": registration.subscribed, **answer}
 
 
 @router.delete("/roots/{name}", summary="Retire a root, as its publisher or as an administrator", status_code=204)
-async def retire(
-    name: str,
-    context: ContextDep,
-    publisher: Annotated[str | None, Query(description="Identity of the publisher that gives its root up")] = None,
-    authorization: Annotated[str, Header(description="Bearer token of an administrator")] = "",
-) -> None:
+async def retire(name: str, request: Request, caller: OptionalService, context: ContextDep) -> None:
     """Take a root off the list; what subscribers hold of it stays readable there."""
-    is_admin = hmac.compare_digest(authorization.encode(), f"Bearer {context.admin_token}".encode())
-    if not is_admin and publisher is None:
-        raise NotAuthenticated
-    context.registry.retire(name, publisher=None if is_admin else publisher)
+    if caller is None:
+        await require_admin(request, context)
+    context.registry.retire(name, owner=caller.kid if caller else None)
     context.announcer.changed()
 
 
-@router.get("/bus", summary="Where the bus is, for services")
-async def bus(request: Request, context: ContextDep) -> wire.Bus:
-    """Return where NATS is and how to log in there."""
-    return context.bus_address(request.url.hostname)
+@router.get("/bus", summary="Where the bus is and how to log in there, for services")
+async def bus(request: Request, caller: Service, context: ContextDep) -> wire.Bus:
+    """Return where NATS is, and the account of the service that asks."""
+    return context.bus_address(caller, request.url.hostname)
+
+
+@router.get("/services", summary="The services that this broker has admitted, with their public keys")
+async def services(context: ContextDep) -> list[wire.ServiceKey]:
+    """Return the public keys by which services check each other's tokens."""
+    return context.admission.keys()
+
+
+@router.delete("/services/{kid}", summary="Revoke a service", status_code=204, dependencies=[Depends(require_admin)])
+async def revoke(kid: str, context: ContextDep) -> None:
+    """Forget a service: its tokens and its account on the bus are worth nothing any more."""
+    with context.accounts_followed():
+        context.admission.revoke(kid)
 
 
 def _check(registration: wire.RootRegistration) -> None:

@@ -14,18 +14,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 from caterva2 import wire
 from caterva2_service.address import ANY_HOST, Address
+from caterva2_service.files import write_private
 from caterva2_service.health import Health
 from caterva2_service.log import get_logger
 from caterva2_service.serve import StartupError
 
-from .files import write_private
+from . import nats_accounts
+from .admission import Account as ServiceAccount
 
 PART = "nats"
 """Name of the embedded server among the parts of `Health`."""
@@ -61,9 +63,12 @@ class NatsProcess:
     events. The store, the port and the password stay over restarts of server and broker.
     """
 
-    def __init__(self, directory: Path, listen: Address, health: Health) -> None:
+    def __init__(
+        self, directory: Path, listen: Address, accounts: Callable[[], list[ServiceAccount]], health: Health
+    ) -> None:
         self._directory = directory.resolve()
         self._listen = listen
+        self._accounts = accounts
         self._health = health
         self._process: asyncio.subprocess.Process | None = None
         self.restarts = 0
@@ -76,15 +81,22 @@ class NatsProcess:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, directory: Path, listen: Address, health: Health) -> AsyncIterator[Self]:
+    async def running(
+        cls, directory: Path, listen: Address, accounts: Callable[[], list[ServiceAccount]], health: Health
+    ) -> AsyncIterator[Self]:
         """Start the server in the background and keep it alive until the block ends.
+
+        Parameters
+        ----------
+        accounts
+            Says which services may log in beside the broker; asked at the start and by `reload`.
 
         Raises
         ------
         StartupError
             If there is no nats-server to start.
         """
-        server = cls(directory, listen, health)
+        server = cls(directory, listen, accounts, health)
         health.set(PART, ok=False, detail="starting")
         task = asyncio.create_task(server._supervise(), name="nats-server")
         try:
@@ -143,9 +155,19 @@ class NatsProcess:
                 "max_file_store": MAX_FILE_STORE,
                 "max_memory_store": MAX_MEMORY_STORE,
             },
-            "authorization": {"user": self.account.user, "password": self.account.password},
+            "authorization": {"users": self._users()},
         }
         write_private(self._directory / "nats.conf", json.dumps(values, indent=2))
+
+    def _users(self) -> list[dict[str, object]]:
+        broker: dict[str, object] = {"user": self.account.user, "password": self.account.password}
+        return [broker, *(nats_accounts.user(account) for account in self._accounts())]
+
+    def reload(self) -> None:
+        """Let the server know the accounts that there are now; connections that may stay are not touched."""
+        self._write_configuration()
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGHUP)
 
     # --- supervision ---------------------------------------------------------------------
     async def _supervise(self) -> None:

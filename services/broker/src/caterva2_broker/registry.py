@@ -25,15 +25,17 @@ CREATE TABLE IF NOT EXISTS roots (
     access TEXT,
     ndatasets INTEGER,
     nbytes INTEGER,
+    owner TEXT,
     seen REAL NOT NULL,
     retired INTEGER NOT NULL DEFAULT 0
 )
 """
 _GIVEN = ("name", "http", "subscribed", "publisher", "epoch", "description", "access", "ndatasets", "nbytes")
 _UPSERT = f"""
-INSERT INTO roots ({", ".join(_GIVEN)}, seen) VALUES ({", ".join(f":{name}" for name in _GIVEN)}, :seen)
+INSERT INTO roots ({", ".join(_GIVEN)}, owner, seen)
+    VALUES ({", ".join(f":{name}" for name in _GIVEN)}, :owner, :seen)
 ON CONFLICT (name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _GIVEN[1:])},
-    seen = excluded.seen, retired = 0
+    owner = excluded.owner, seen = excluded.seen, retired = 0
 """  # noqa: S608 - made of the constants above
 
 
@@ -63,8 +65,13 @@ class Registry:
         """Close the database."""
         self._db.close()
 
-    def register(self, registration: RootRegistration) -> bool:
+    def register(self, registration: RootRegistration, *, owner: str | None) -> bool:
         """Give a root to a publisher, or renew its lease; True if there is something new in it.
+
+        Parameters
+        ----------
+        owner
+            Identity of the publisher's key; None for the original's form, which shows none and renews nothing.
 
         Raises
         ------
@@ -78,29 +85,29 @@ class Registry:
             raise InvalidName(f"{registration.name} lives at subscribers and cannot be published")
         old = self._row(registration.name)
         if old is not None and not old["retired"]:
-            self._check_holder(old, registration)
+            self._check_holder(old, owner)
         values = registration.model_dump(include=set(_GIVEN))
-        self._db.execute(_UPSERT, {**values, "seen": self._clock()})
+        self._db.execute(_UPSERT, {**values, "owner": owner, "seen": self._clock()})
         return old is None or bool(old["retired"]) or any(old[name] != values[name] for name in _FACT)
 
-    def _check_holder(self, old: sqlite3.Row, registration: RootRegistration) -> None:
-        same = old["publisher"] is None or old["publisher"] == registration.publisher
+    def _check_holder(self, old: sqlite3.Row, owner: str | None) -> None:
+        same = old["owner"] is None or old["owner"] == owner
         left_s = self._renewed(old) + self._lease_s - self._clock()
         if same or left_s <= 0:
             return
         raise RootTaken(
-            f"root '{registration.name}' is published by another publisher at {old['http']}; "
+            f"root '{old['name']}' is published by another publisher at {old['http']}; "
             f"it is free when that one has been gone for {self._lease_s:.0f} s",
             retry_after_s=left_s,
         )
 
-    def retire(self, name: str, *, publisher: str | None) -> None:
+    def retire(self, name: str, *, owner: str | None) -> None:
         """Take a root off the list; its name is free again.
 
         Parameters
         ----------
-        publisher
-            Who asks: only the holder may. None for an administrator, who may always.
+        owner
+            Identity of the key of who asks: only the holder may. None for an administrator, who may always.
 
         Raises
         ------
@@ -110,7 +117,7 @@ class Registry:
         row = self._row(name)
         if row is None or row["retired"]:
             raise RootNotFound(f"{name} not known by the broker")
-        if publisher is not None and row["publisher"] != publisher:
+        if owner is not None and row["owner"] != owner:
             raise PermissionDenied(f"root '{name}' belongs to another publisher")
         self._db.execute("UPDATE roots SET retired = 1 WHERE name = ?", (name,))
 
@@ -142,8 +149,8 @@ class Registry:
         values: dict[str, Any] = {name: row[name] for name in _GIVEN}
         if row["subscribed"] is not None:
             values["subscribed"] = bool(row["subscribed"])
-        # Without an identity (the original's form) nothing is renewed, so nothing is known about its life.
-        if row["publisher"] is not None:
+        # Without a key (the original's form) nothing is renewed, so nothing is known about its life.
+        if row["owner"] is not None:
             online = self._clock() < row["seen"] + self._lease_s
             values["state"] = RootState.ONLINE if online else RootState.OFFLINE
             values["offline_since"] = None if online else row["seen"] + self._lease_s

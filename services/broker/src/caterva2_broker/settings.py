@@ -25,5 +25,11 @@ class BrokerSettings(ServiceSettings):
     """URL of the monitoring endpoint of an external NATS, by which the broker checks that it syncs every write."""
     nats_replicas: Annotated[int, Field(ge=1, le=5), Option(cli=False)] = 1
     """Number of servers of an external NATS cluster that keep each event."""
+    trust_loopback: Annotated[bool, Option(cli=False)] = True
+    """Whether services on this machine join without the join token. Set it to false where people that are not trusted
+    have accounts on the machine, or a proxy on it passes requests on."""
+    allow: Annotated[dict[str, tuple[str, ...]], Field(default_factory=dict), Option(cli=False)]
+    """Patterns of the roots that each publisher may publish, by the identity of its key. With any entry, publishers
+    that are not listed publish nothing; without, a root belongs to who comes first, as long as it lives."""
     lease: Annotated[float, Field(gt=0, le=3600), Option(cli=False)] = ALIVE_TTL_S
     """Seconds for which a publisher holds its root without renewing."""

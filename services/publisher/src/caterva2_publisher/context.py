@@ -21,6 +21,7 @@ from caterva2_service.health import Health
 from caterva2_service.messaging import Bus
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
+from caterva2_service.trust import Identity, Keyring, Role
 
 from .catalog import Catalog, Change, Removed
 from .chunks import Sources
@@ -63,6 +64,7 @@ class Context:
     watcher: Watcher
     threads: Threads
     bus: Bus
+    keyring: Keyring
     chunks_served: Counter
     bytes_served: Counter
 
@@ -128,8 +130,11 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
             on_news=on_news,
             on_sight=on_sight,
         )
-        presence = Presence(settings, catalog, health, index_threads, lambda: indexer.sight.online)
+        identity = await threads.run(Identity.of, settings, Role.PUBLISHER)
+        presence = Presence(settings, catalog, health, index_threads, lambda: indexer.sight.online, identity)
         stack.push_async_callback(presence.close)
+        keyring = Keyring(settings.statedir / "keys.json", presence.services)
+        stack.push_async_callback(keyring.close)
         bus = await stack.enter_async_context(
             Bus.open(
                 presence.locate_bus,
@@ -172,6 +177,7 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
             watcher=watcher,
             threads=threads,
             bus=bus,
+            keyring=keyring,
             chunks_served=metrics.counter("chunks_served", "Compressed chunks read for others", ("kind",)),
             bytes_served=metrics.counter("bytes_served", "Bytes of compressed chunks read for others", ("kind",)),
         )

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import httpx
+from pydantic import TypeAdapter
 
 from caterva2.errors import Unavailable
 from caterva2.events import HEARTBEAT_S, Heartbeat
 from caterva2.wire import Bus as BusAddress
-from caterva2.wire import RootRegistration
+from caterva2.wire import RootRegistration, ServiceKey
 from caterva2_service.health import Health
 from caterva2_service.messaging import Bus
 from caterva2_service.threads import Threads
+from caterva2_service.trust import BROKER, Identity
 
 from .catalog import Catalog
 from .settings import PublisherSettings
@@ -27,6 +29,8 @@ REGISTER_S = 10.0
 RETRY_S = 1.0
 TIMEOUT_S = 5.0
 PART = "broker"
+
+_KEYS = TypeAdapter(list[ServiceKey])
 
 
 class Presence:
@@ -45,13 +49,14 @@ class Presence:
         health: Health,
         threads: Threads,
         online: Callable[[], bool],
+        identity: Identity,
     ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._health = health
         self._threads = threads
         self._online = online
-        self._client = settings.broker.http_client(timeout=TIMEOUT_S)
+        self._client = settings.broker.http_client(timeout=TIMEOUT_S, auth=identity.auth(BROKER))
         self._problem = ""
         self._soon = asyncio.Event()
         self._counted = asyncio.Event()
@@ -71,6 +76,15 @@ class Presence:
             return BusAddress.model_validate_json(response.content)
         except (httpx.HTTPError, ValueError):
             return None
+
+    async def services(self) -> list[ServiceKey]:
+        """Ask the broker which services it has admitted. Raises Unavailable."""
+        try:
+            response = await self._client.get("/api/services")
+            response.raise_for_status()
+            return _KEYS.validate_json(response.content)
+        except (httpx.HTTPError, ValueError):
+            raise Unavailable("The broker cannot be asked who you are", retry_after_s=RETRY_S) from None
 
     async def register_for_ever(self) -> None:
         """Register the root at the broker, and renew the registration, until cancelled."""

@@ -13,6 +13,7 @@ from caterva2_formats.sandbox import Sandbox
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
+from caterva2_service.trust import Identity, Role
 
 from .auth.accounts import Accounts
 from .cache import ChunkStore
@@ -83,13 +84,16 @@ class Context:
         catalog = await threads.run(Catalog, settings.cache_directory / "catalog.sqlite")
         stack.callback(catalog.close)
         people = await open_people(settings, stack, health, partial(_declared_access, catalog))
-        upstream = Upstream(settings.upstream)
+        identity = await threads.run(Identity.of, settings, Role.SUBSCRIBER)
+        upstream = Upstream(settings.upstream, identity)
         stack.push_async_callback(upstream.close)
         economy = Economy(metrics)
         fetcher = Fetcher(store, settings.upstream, threads, metrics, economy)
         stack.push_async_callback(fetcher.close)
         tracking = await stack.enter_async_context(
-            Tracking.open(settings, catalog=catalog, upstream=upstream, health=health, metrics=metrics)
+            Tracking.open(
+                settings, identity=identity, catalog=catalog, upstream=upstream, health=health, metrics=metrics
+            )
         )
         published = PublishedRoots(
             catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads

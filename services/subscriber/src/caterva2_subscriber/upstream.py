@@ -37,6 +37,7 @@ from caterva2_formats.base import MAX_CHUNK_BYTES
 from caterva2_service.address import Address
 from caterva2_service.log import get_logger
 from caterva2_service.requests import current_request_id
+from caterva2_service.trust import Identity, audience_of
 
 from .settings import UpstreamSettings
 
@@ -109,7 +110,7 @@ class Publisher:
     `VersionChanged` for a dataset that is at another version than the one asked for.
     """
 
-    def __init__(self, address: str, settings: UpstreamSettings) -> None:
+    def __init__(self, address: str, settings: UpstreamSettings, identity: Identity) -> None:
         self.address = address
         self.breaker = Breaker()
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -122,6 +123,7 @@ class Publisher:
                     keepalive_expiry=_KEEPALIVE_S,
                 ),
                 follow_redirects=False,
+                auth=identity.auth(audience_of(address)),
             )
         except (ValueError, httpx.InvalidURL):
             raise UpstreamUnavailable(f"The address of the publisher makes no sense: {address[:100]!r}") from None
@@ -347,15 +349,16 @@ def _json(body: bytes, *, strict: bool = True) -> Any:
 class Upstream:
     """The publishers that this subscriber talks to, by address."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(self, settings: UpstreamSettings, identity: Identity) -> None:
         self._settings = settings
+        self._identity = identity
         self._publishers: dict[str, Publisher] = {}
 
     def publisher(self, address: str) -> Publisher:
         """Return the publisher at `address`, as the broker reports it. Raises UpstreamUnavailable."""
         found = self._publishers.get(address)
         if found is None:
-            found = self._publishers[address] = Publisher(address, self._settings)
+            found = self._publishers[address] = Publisher(address, self._settings, self._identity)
         return found
 
     async def close(self) -> None:

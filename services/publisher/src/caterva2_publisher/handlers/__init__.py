@@ -1,7 +1,12 @@
-"""What the publisher answers over HTTP (docs/design/003)."""
+"""What the publisher answers over HTTP (docs/design/003), to subscribers that the broker has admitted."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from . import catalogue, chunks, overviews
+from .strangers import refuse_strangers
 
-ROUTERS: tuple[APIRouter, ...] = (catalogue.router, chunks.router, overviews.router)
+_guarded = APIRouter(dependencies=[Depends(refuse_strangers)])
+for _each in (catalogue, chunks, overviews):
+    _guarded.include_router(_each.router)
+
+ROUTERS: tuple[APIRouter, ...] = (_guarded,)

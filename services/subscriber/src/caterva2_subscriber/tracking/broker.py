@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from caterva2.errors import Unavailable
 from caterva2.wire import Bus, Root
 from caterva2_service.address import Address
+from caterva2_service.trust import BROKER, Identity
 
 _ROOTS = TypeAdapter(dict[str, Root])
 _LOST = (httpx.TransportError, httpx.StreamError, httpx.HTTPStatusError, ValidationError)
@@ -16,9 +17,9 @@ _LOST = (httpx.TransportError, httpx.StreamError, httpx.HTTPStatusError, Validat
 class Broker:
     """Client of the broker at `address`."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, identity: Identity) -> None:
         self.address = address
-        self._client = address.http_client(timeout=httpx.Timeout(5.0))
+        self._client = address.http_client(timeout=httpx.Timeout(5.0), auth=identity.auth(BROKER))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -18,6 +18,7 @@ from caterva2_service.messaging import Bus, Locate
 from caterva2_service.metrics import Metrics
 from caterva2_service.settings import NatsSettings
 from caterva2_service.threads import Threads
+from caterva2_service.trust import Identity
 
 from ..catalog import Catalog
 from ..catalog import RootState as CatalogState
@@ -68,11 +69,18 @@ class Tracking:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: SubscriberSettings, *, catalog: Catalog, upstream: Upstream, health: Health, metrics: Metrics
+        cls,
+        settings: SubscriberSettings,
+        *,
+        identity: Identity,
+        catalog: Catalog,
+        upstream: Upstream,
+        health: Health,
+        metrics: Metrics,
     ) -> AsyncIterator[Self]:
         """Start to follow in the background, whatever else is down; stops when left."""
         threads = Threads(2, name="catalogue")
-        broker = Broker(settings.broker) if settings.broker is not None else None
+        broker = Broker(settings.broker, identity) if settings.broker is not None else None
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(threads.close)
             bus = None

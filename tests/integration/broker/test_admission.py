@@ -1,0 +1,198 @@
+"""Who the broker lets in, and what those may do on its bus (requirements U10, A11, A12)."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from caterva2.errors import Unavailable
+from caterva2.events import DatasetEvent, Heartbeat, Operation, RootFact
+from caterva2.wire import HEADER_JOIN
+from caterva2.wire import Bus as BusAddress
+from caterva2_service.messaging import Bus
+from caterva2_service.trust import BROKER, Identity, Role
+from tests.support.ports import free_port
+from tests.support.processes import Service
+from tests.support.trust import make_identity
+
+READY = ("bus", "nats")
+
+
+def make_broker(tmp_path: Path, **env: str) -> Service:
+    return Service(["cat2bro"], port=free_port(), statedir=tmp_path / "bro", cwd=tmp_path, env=env)
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A broker that does not trust its own machine, as if every caller were on another one."""
+    tmp_path = tmp_path_factory.mktemp("strict")
+    with make_broker(tmp_path, CATERVA2_TRUST_LOOPBACK="false").start_ready(parts=READY) as service:
+        yield service
+
+
+def join_token(broker: Service) -> str:
+    return (broker.statedir / "join.token").read_text().strip()
+
+
+@pytest.fixture
+def publisher(strict: Service, tmp_path: Path) -> Identity:
+    return make_identity(tmp_path / "pub", Role.PUBLISHER, join_token(strict))
+
+
+@pytest.fixture
+def subscriber(strict: Service, tmp_path: Path) -> Identity:
+    return make_identity(tmp_path / "sub", Role.SUBSCRIBER, join_token(strict))
+
+
+def register(broker: Service, identity: Identity | None, name: str = "foo") -> httpx.Response:
+    auth = identity.auth(BROKER) if identity else None
+    return httpx.post(f"{broker.url}/api/roots", json={"name": name, "http": "localhost:8001"}, auth=auth)
+
+
+def test_u10_strangers_do_not_get_in(strict: Service, tmp_path: Path) -> None:
+    stranger = make_identity(tmp_path / "x", Role.PUBLISHER)
+    guesser = make_identity(tmp_path / "y", Role.PUBLISHER, "a-guess")
+    assert register(strict, None).status_code == 401
+    refusal = register(strict, stranger)
+    assert refusal.status_code == 401
+    assert "CATERVA2_JOIN_TOKEN" in refusal.json()["detail"]
+    assert register(strict, guesser).status_code == 401
+    assert strict.get("/api/bus").status_code == 401
+    assert strict.get("/api/bus", auth=stranger.auth(BROKER)).status_code == 401
+    assert strict.get("/api/services").json() == []
+
+
+def test_u10_the_join_token_alone_opens_nothing_but_admission(strict: Service) -> None:
+    headers = {HEADER_JOIN: join_token(strict)}
+    assert strict.get("/api/bus", headers=headers).status_code == 401
+
+
+def test_u10_a_service_joins_once_and_is_known_after_a_restart(strict: Service, tmp_path: Path) -> None:
+    joined = make_identity(tmp_path / "pub", Role.PUBLISHER, join_token(strict))
+    assert register(strict, joined, "joining").status_code == 200
+    without = make_identity(tmp_path / "pub", Role.PUBLISHER)
+    strict.restart().wait_ready(parts=READY)
+    assert register(strict, without, "joining").status_code == 200
+    keys = {key["kid"]: key["role"] for key in strict.get("/api/services").json()}
+    assert keys[joined.public.kid] == "publisher"
+
+
+def test_u10_a_token_of_another_key_audience_or_time_is_refused(strict: Service, publisher: Identity) -> None:
+    assert register(strict, publisher, "tokens").status_code == 200
+    forged = publisher.token(BROKER)[:-8] + "AAAAAAAA"
+    other_audience = publisher.token("publisher:localhost:8001")
+    for token in (forged, other_audience, "nonsense", "a.b.c", "x" * 10_000):
+        answer = strict.get("/api/bus", headers={"authorization": f"Bearer {token}"})
+        assert answer.status_code == 401, token[:40]
+
+
+def test_u10_publishers_may_be_held_to_a_list(tmp_path: Path) -> None:
+    known = make_identity(tmp_path / "pub", Role.PUBLISHER)
+    other = make_identity(tmp_path / "other", Role.PUBLISHER)
+    (tmp_path / "caterva2.toml").write_text(f'[broker.allow]\n"{known.public.kid}" = ["beam-*"]\n')
+    with make_broker(tmp_path).start_ready() as broker:
+        assert register(broker, known, "beam-3").status_code == 200
+        assert register(broker, known, "other").status_code == 403
+        refusal = register(broker, other, "beam-4")
+        assert refusal.status_code == 403
+        assert other.public.kid in refusal.json()["detail"]
+
+
+def test_u10_a_subscriber_publishes_nothing(strict: Service, subscriber: Identity) -> None:
+    assert register(strict, subscriber, "subs").status_code == 403
+
+
+def test_an_administrator_revokes_a_service(strict: Service, tmp_path: Path) -> None:
+    identity = make_identity(tmp_path / "gone", Role.SUBSCRIBER, join_token(strict))
+    assert strict.get("/api/bus", auth=identity.auth(BROKER)).status_code == 200
+    url = f"{strict.url}/api/services/{identity.public.kid}"
+    assert httpx.delete(url).status_code == 401
+    admin = {"authorization": "Bearer " + (strict.statedir / "admin.token").read_text().strip()}
+    assert httpx.delete(url, headers=admin).status_code == 204
+    assert httpx.delete(url, headers=admin).status_code == 404
+    without_join = make_identity(tmp_path / "gone", Role.SUBSCRIBER)
+    assert strict.get("/api/bus", auth=without_join.auth(BROKER)).status_code == 401
+
+
+@contextlib.asynccontextmanager
+async def bus_for(broker: Service, identity: Identity) -> object:
+    """Connect to the bus with the account of a service."""
+
+    async def locate() -> BusAddress:
+        return BusAddress.model_validate(broker.get("/api/bus", auth=identity.auth(BROKER)).json())
+
+    async with Bus.open(locate, name="test") as bus:
+        assert await bus.wait_connected(10)
+        yield bus
+
+
+def event(root: str) -> DatasetEvent:
+    return DatasetEvent(root=root, epoch="e", seq=1, operation=Operation.CHANGED, path="a.b2nd")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nats-py reports what is not allowed as silence only, so the time-out is what such tests wait for."""
+    monkeypatch.setattr("caterva2_service.messaging.REQUEST_TIMEOUT_S", 0.7)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a11_a_publisher_tells_of_its_own_root_only(strict: Service, publisher: Identity) -> None:
+    assert register(strict, publisher, "mine").status_code == 200
+    async with bus_for(strict, publisher) as bus:
+        await bus.publish(event("mine"))
+        await bus.heartbeat("mine", Heartbeat(epoch="e", seq=1))
+        with pytest.raises(Unavailable):
+            await bus.publish(event("other"))
+        with pytest.raises(Unavailable):
+            await bus.heartbeat("other", Heartbeat(epoch="e", seq=1))
+        with pytest.raises(Unavailable):
+            await bus.put_root(RootFact(name="evil", http="x:1"))
+        with pytest.raises(Unavailable):
+            async with bus.follow("mine", durable="spy") as subscription:
+                await subscription.bind()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a11_a_subscriber_reads_and_writes_nothing(strict: Service, subscriber: Identity) -> None:
+    async with bus_for(strict, subscriber) as bus:
+        async with bus.follow("mine", durable="sub") as subscription:
+            await subscription.bind()
+            assert (await subscription.state()).last_seq >= 0
+        async for roots in bus.watch_roots():
+            assert isinstance(roots, dict)
+            break
+        with pytest.raises(Unavailable):
+            await bus.publish(event("mine"))
+        with pytest.raises(Unavailable):
+            await bus.put_root(RootFact(name="evil", http="x:1"))
+        with pytest.raises(Unavailable):
+            await bus.heartbeat("mine", Heartbeat(epoch="e", seq=1))
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_f21_who_loses_a_root_loses_its_subject(tmp_path: Path) -> None:
+    with make_broker(tmp_path, CATERVA2_LEASE="1").start_ready(parts=READY) as broker:
+        first = make_identity(tmp_path / "p1", Role.PUBLISHER)
+        second = make_identity(tmp_path / "p2", Role.PUBLISHER)
+        assert register(broker, first).status_code == 200
+        while register(broker, second).status_code != 200:
+            pass
+        async with bus_for(broker, first) as bus:
+            with pytest.raises(Unavailable):
+                await bus.publish(event("foo"))
+        async with bus_for(broker, second) as bus:
+            await bus.publish(event("foo"))
+
+
+def test_a11_nobody_gets_on_the_bus_without_an_account(strict: Service, subscriber: Identity) -> None:
+    address = BusAddress.model_validate(strict.get("/api/bus", auth=subscriber.auth(BROKER)).json())
+    assert address.url is not None
+    host, _, port = address.url.removeprefix("nats://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        assert connection.recv(4096).startswith(b"INFO")
+        connection.sendall(b'CONNECT {"verbose":true}\r\nPING\r\n')
+        assert b"Authorization Violation" in connection.recv(4096)
