@@ -17,6 +17,7 @@ from . import __version__
 from .auth.origin import SameOriginMiddleware
 from .context import Context
 from .handlers import ROUTERS
+from .hardening import Hardening
 from .hot import HotFetch
 from .settings import SubscriberSettings
 
@@ -45,6 +46,10 @@ def create_app(settings: SubscriberSettings, *, sandbox: Sandbox | None = None) 
         routers=ROUTERS,
         health=health,
         metrics=metrics,
-        middleware=[Middleware(SameOriginMiddleware, urlbase=settings.urlbase), Middleware(HotFetch)],
+        middleware=[
+            Middleware(Hardening, secure=settings.urlbase.startswith("https://")),
+            Middleware(SameOriginMiddleware, urlbase=settings.urlbase),
+            Middleware(HotFetch),
+        ],
         allowed_hosts=settings.allowed_hosts,
     )
