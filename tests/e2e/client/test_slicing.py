@@ -136,6 +136,28 @@ def test_fields(datasets, field):
     same(found[:], ARRAYS["table.b2nd"][field])
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("a < 3", lambda t: t["a"] < 3),
+        ("(a < 5) & d", lambda t: (t["a"] < 5) & t["d"]),
+        ("d", lambda t: t["d"]),
+        ("b > 2", lambda t: t["b"] > 2),
+    ],
+)
+def test_filters(client, datasets, condition, expected):
+    table = ARRAYS["table.b2nd"]
+    # The bare name of a field is the field for `ds[...]`, and a condition for `get_slice`.
+    found = client.get_slice("samples/table.b2nd", condition)
+    same(found[:], table[expected(table)])
+
+
+@pytest.mark.parametrize("condition", ["a <", "nope > 1", "__import__('os')", "a"])
+def test_filters_that_make_no_sense_are_refused(client, condition):
+    with pytest.raises(errors.BadRequest):
+        client.get_slice("samples/table.b2nd", condition)
+
+
 def test_frames_and_files_are_bytes(client):
     frame = client.get("samples/frame.b2frame")
     content = b"Hello world!" * 50

@@ -202,3 +202,12 @@ def test_files_are_downloaded_unpacked_and_datasets_as_frames(client, tmp_path, 
     named = client.download("foo/README.md", tmp_path / "sub" / "x.md")
     assert named.read_bytes() == b"# Hello"
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["README.md", "ds-2d.b2nd", "x.md"]
+
+
+def test_notebooks_show_facts_and_nothing_executes(client, subscriber):
+    subscriber.contents["foo/<script>.b2nd"] = GRID
+    shown = client.get("foo/<script>.b2nd")._repr_html_()
+    assert "<script>" not in shown
+    assert "<tr><th>shape</th><td>[10, 20]</td></tr>" in shown
+    assert "1,600 bytes" in shown
+    assert "foo</b>, 6 datasets and files" in client.get("foo")._repr_html_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from math import prod
 from pathlib import PurePath, PurePosixPath
 from typing import Any
@@ -77,6 +78,28 @@ def same_path(mine: RemotePath, other: object) -> Any:
     return NotImplemented
 
 
+def facts_table(title: str, meta: dict[str, Any], freshness: Freshness) -> str:
+    """Return what is known of a dataset as an HTML table, for notebooks."""
+    where = meta.get("schunk", meta)
+    rows: dict[str, Any] = {
+        name: meta[name] for name in ("shape", "chunks", "blocks", "dtype", "expression", "error") if name in meta
+    }
+    rows |= {
+        name: f"{where[name]:,} bytes" for name in ("nbytes", "cbytes", "size") if isinstance(where.get(name), int)
+    }
+    if where.get("cratio"):
+        rows["cratio"] = f"{where['cratio']:.2f}"
+    if meta.get("mtime"):
+        rows["mtime"] = meta["mtime"]
+    if freshness.stale:
+        rows["stale"] = "the publisher cannot be reached; there may be a newer version"
+    rows |= {f"@{name}": value for name, value in (where.get("vlmeta") or {}).items()}
+    cells = "".join(
+        f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items()
+    )
+    return f"<table><caption>{escape(title)}</caption>{cells}</table>"
+
+
 class Facts(RemotePath):
     """A path and what the subscriber says of it."""
 
@@ -124,6 +147,9 @@ class Facts(RemotePath):
     def stale(self) -> bool:
         """Whether the publisher could not be reached for the last answer, so that there may be a newer version."""
         return self.freshness.stale
+
+    def _repr_html_(self) -> str:
+        return facts_table(str(self.path), self.meta, self.freshness)
 
     def _fact(self, name: str) -> Any:
         try:

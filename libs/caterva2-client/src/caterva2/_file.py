@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ._chunked import ChunkGrid
     from ._client import Client
     from ._dataset import Dataset
+
+SHOWN = 20
+"""Paths of a root that a notebook shows."""
 
 
 class Root:
@@ -94,6 +98,12 @@ class Root:
 
     def __repr__(self) -> str:
         return f"<Root: {self.name}>"
+
+    def _repr_html_(self) -> str:
+        listed = self.file_list
+        shown = "".join(f"<li>{escape(path)}</li>" for path in listed[:SHOWN])
+        more = f"<li>and {len(listed) - SHOWN} more</li>" if len(listed) > SHOWN else ""
+        return f"<b>{escape(self.name)}</b>, {len(listed)} datasets and files<ul>{shown}{more}</ul>"
 
     def upload(
         self,

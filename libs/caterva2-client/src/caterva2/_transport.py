@@ -338,7 +338,11 @@ class AsyncTransport:
             if call.sink is not None and response.is_success:
                 call.sink.begin(response)
                 async for piece in response.aiter_bytes():
-                    await asyncio.to_thread(call.sink.write, piece)
+                    # In a browser (Pyodide) there are neither threads nor disks that could block.
+                    if sys.platform == "emscripten":
+                        call.sink.write(piece)
+                    else:
+                        await asyncio.to_thread(call.sink.write, piece)
             else:
                 await response.aread()
         finally:
