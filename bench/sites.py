@@ -78,7 +78,7 @@ class Site:
         if self.is_ours:
             command += ["--advertise", f"localhost:{advertised}"]
         self._spawn(f"publisher {root}", *command, "--statedir", self.directory / f"pub.{root}", root, source)
-        self._wait(port, "/api/list", timeout_s=600)
+        self._wait(port, "/api/list", timeout_s=900)
         relay = [sys.executable, "-m", "bench.link", str(advertised), str(port)]
         self._popen(f"link {root}", [*relay, str(self.link.round_trip_ms), str(self.link.mbit)])
         if self.is_ours:
@@ -103,7 +103,7 @@ class Site:
         with log:
             self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.directory, env=env)
 
-    def _wait(self, port: int, path: str, *, timeout_s: float = 60) -> None:
+    def _wait(self, port: int, path: str, *, timeout_s: float = 300) -> None:
         end = time.monotonic() + timeout_s
         while True:
             try:
