@@ -86,6 +86,35 @@ def test_what_is_no_array_of_plain_values_is_left_out(path: Path) -> None:
     assert listing(path) == ["good.b2nd"]
 
 
+def test_groups_that_are_nested_without_end_do_no_harm(path: Path) -> None:
+    def fill(file: h5py.File) -> None:
+        group = file
+        for _ in range(1500):
+            group = group.create_group("g")
+        group["deep"] = 1
+        file["x"] = 1
+
+    make(path, fill)
+    assert listing(path) == ["x.b2nd"]
+
+
+def test_attributes_have_a_limit(path: Path, handles: Handles) -> None:
+    def fill(file: h5py.File) -> None:
+        file.create_dataset("x", data=0, track_order=True)
+        for i in range(20):
+            file["x"].attrs[f"a{i}"] = np.bytes_(b"x" * 2**20)
+        file["x"].attrs["huge"] = np.zeros(2**22, "f8")
+        file["x"].attrs["small"] = 1
+
+    with h5py.File(path, "w", libver="latest") as file:
+        fill(file)
+    with opened(handles, path) as source:
+        assert "small" in source.attributes
+        assert "huge" not in source.attributes
+        assert len(source.attributes) > 10
+        assert sum(len(value) for value in source.attributes.values()) <= 16 * 2**20
+
+
 @pytest.mark.parametrize(
     ("dtype", "shown"),
     [

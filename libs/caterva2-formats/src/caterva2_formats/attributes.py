@@ -14,7 +14,8 @@ from caterva2.paths import printable
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTRIBUTE_BYTES = 4 * 2**20
+MAX_ATTRIBUTES_BYTES = 16 * 2**20
+"""Packed bytes of all attributes of one object; what does not fit is left out."""
 
 
 def pack_attributes(attributes: Mapping[str, Any]) -> dict[str, bytes]:
@@ -28,18 +29,25 @@ def pack_attributes(attributes: Mapping[str, Any]) -> dict[str, bytes]:
         ``attrs`` of an h5py object.
     """
     packed: dict[str, bytes] = {}
+    total = 0
     try:
         names = list(attributes)
     except (RuntimeError, OSError, KeyError):
         return packed
     for name in names:
         try:
-            value: bytes = msgpack.packb(plain_value(attributes[name]), strict_types=True)
+            held = attributes[name]
+            if getattr(held, "nbytes", 0) > MAX_ATTRIBUTES_BYTES:
+                raise ValueError("it is too large")
+            value: bytes = msgpack.packb(plain_value(held), strict_types=True)
         except (TypeError, ValueError, OverflowError, OSError, RuntimeError, KeyError) as error:
             logger.info("attribute %s is left out: %s", printable(name), error)
             continue
-        if len(value) <= MAX_ATTRIBUTE_BYTES:
-            packed[name] = value
+        if total + len(value) > MAX_ATTRIBUTES_BYTES:
+            logger.info("attribute %s is left out: it is too large", printable(name))
+            continue
+        total += len(value)
+        packed[name] = value
     return packed
 
 

@@ -262,7 +262,8 @@ def _walk(group: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
             raise UnsafeContent(f"the HDF5 file holds more than {MAX_MEMBERS} objects")
         seen.add(address)
         yield prefix + name, member
-        if is_group(member):
+        # Deeper names could not be listed; and a file may nest groups as deep as it likes.
+        if is_group(member) and prefix.count("/") < paths.MAX_DEPTH:
             yield from _walk(member, f"{prefix}{name}/", seen)
 
 

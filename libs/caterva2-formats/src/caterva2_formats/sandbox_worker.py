@@ -37,6 +37,9 @@ def main() -> int:
             continue
         message, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 2)
         if not message:
+            # Whoever started this process is gone, perhaps without a chance to clean up.
+            with suppress(OSError):
+                os.rmdir(os.getcwd())  # noqa: PTH106, PTH109
             return 0
         question = json.loads(message)
         if "kill" in question:
