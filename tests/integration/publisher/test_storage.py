@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from caterva2.events import Operation
@@ -155,3 +157,31 @@ def test_sigterm_ends_within_seconds_and_with_success(root: Path, tmp_path: Path
         start = time.monotonic()
         assert publisher.terminate() == 0
         assert time.monotonic() - start < 5
+
+
+def test_a_large_root_is_served_while_it_is_indexed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for number in range(20_000):
+        if number % 1000 == 0:
+            (root / str(number)).mkdir(parents=True)
+        (root / str(number - number % 1000) / f"{number}.txt").write_text("x")
+    with Publisher(root, tmp_path / "pub", {}) as publisher:
+        wait_until(lambda: _answers(publisher), timeout_s=20, what="an answer")
+        first = publisher.get("/readyz")
+        # Whatever the walk has not met yet is indexed when somebody asks for it.
+        assert publisher.get("/api/info/19000/19999.txt").json()["nbytes"] == 1
+        assert publisher.get("/healthz").status_code == 200
+        publisher.wait_ready(60, parts=("index",))
+        header, entries = publisher.manifest()
+        assert header["count"] == len(entries) == 20_000
+        if first.status_code == 503:
+            assert "first time" in first.json()["parts"]["index"]["detail"]
+        pages = int(Path(f"/proc/{publisher.pid}/statm").read_text().split()[1])
+        assert pages * resource.getpagesize() < 300 * 2**20
+
+
+def _answers(publisher: Publisher) -> bool:
+    try:
+        return publisher.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False

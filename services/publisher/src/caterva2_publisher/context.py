@@ -34,7 +34,7 @@ from .overviews import Overviews
 from .presence import Presence
 from .settings import PublisherSettings
 from .tree import Tree
-from .watch import Watcher
+from .watch import PART_INDEX, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Context:
 async def open_context(settings: PublisherSettings, health: Health, metrics: Metrics) -> AsyncIterator[Context]:
     """Open the root and its index, and start to watch, announce and register.
 
-    Yields when the root was walked once, or cannot be seen.
+    Yields at once: what the index knows is served while the root is walked for the first time.
 
     Raises
     ------
@@ -145,7 +145,8 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
             )
         )
         outbox = Outbox(catalog, bus, index_threads)
-        ready = asyncio.Event()
+        if not catalog.totals().ndatasets:
+            health.set(PART_INDEX, ok=False, detail="the root is walked for the first time", required=True)
         watcher = Watcher(
             tree,
             indexer,
@@ -153,7 +154,7 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
             threads=index_threads,
             health=health,
             metrics=metrics,
-            on_ready=ready.set,
+            on_walked=presence.register_soon,
         )
         stack.callback(watcher.close)
         metrics.gauge("outbox_events", "Changes that are not yet known to be announced").set_function(catalog.depth)
@@ -162,8 +163,6 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
         stack.push_async_callback(_drain, outbox, bus, settings.name)
         for work in (watcher.run, outbox.run, lambda: presence.beat_for_ever(bus), presence.register_for_ever):
             await stack.enter_async_context(_in_background(work, health))
-        await ready.wait()
-        presence.register_soon()
         yield Context(
             settings=settings,
             catalog=catalog,

@@ -35,6 +35,8 @@ MANY_CHANGES = 500
 """More changes than this at once are announced as one "fetch the manifest"."""
 BATCH = 200
 SCAN_BATCH = 2000
+PROGRESS = 5000
+"""Changes of a walk after which its progress is logged."""
 CONFIRM_S = 5.0
 """Seconds after which a second look decides whether most of a root was removed."""
 FEW_REMOVALS = 10
@@ -138,7 +140,7 @@ class Indexer:
             self._see(Sight(online=False, reason=f"the root cannot be read: {_why(error)}"))
             return Outcome(reconcile_in_s=FAILED_READ_S)
         announce_each = len(changed) + len(missing) <= MANY_CHANGES
-        done = 0
+        done = told = 0
         again: dict[str, float] = {}
         for some in _batched(changed, BATCH):
             if self._stopping.is_set():
@@ -146,6 +148,9 @@ class Indexer:
             outcome = self._take(some, announce_each=announce_each)
             done += outcome.changes
             again |= outcome.again
+            if done - told >= PROGRESS:
+                told = done
+                log.info("%d of %d changed files are indexed", done, len(changed))
             time.sleep(0.0005)  # a look that waits for its turn gets it here
         with self._turn:
             removed, doubtful_s = self._remove(missing, announce_each=announce_each)

@@ -72,7 +72,7 @@ class Watcher:
     ----------
     poll_s
         Seconds between two walks of the whole root.
-    on_ready
+    on_walked
         Called when the first walk has ended.
     """
 
@@ -85,7 +85,7 @@ class Watcher:
         threads: Threads,
         health: Health,
         metrics: Metrics,
-        on_ready: Callable[[], None],
+        on_walked: Callable[[], None],
     ) -> None:
         self._tree = tree
         self._indexer = indexer
@@ -93,12 +93,13 @@ class Watcher:
         self._threads = threads
         self._watching = Threads(1, name="watch")
         self._health = health
-        self._on_ready = on_ready
+        self._on_walked = on_walked
         self._plan = _Plan({}, {})
         self._new: dict[str, int] = {}
         """How often a place that may be a new directory was looked at."""
         self._planned = asyncio.Event()
         self._walk_now = asyncio.Event()
+        self._walked = False
         self._blind = False
         self._forgiving = False
         """Whether directories that may not be read are left unwatched; it hides that there are too many to watch."""
@@ -218,7 +219,9 @@ class Watcher:
                 outcome = Outcome(reconcile_in_s=FAILED_WRITE_S)
             else:
                 self._health.set(PART_INDEX, ok=True)
-                self._on_ready()
+                if not self._walked:
+                    self._walked = True
+                    self._on_walked()
             took = time.monotonic() - start
             self._walk_seconds.observe(took)
             self._plan_again(outcome)

@@ -25,8 +25,8 @@ NDJSON = "application/x-ndjson"
 @router.get("/api/list", summary="Paths of all datasets and files")
 async def list_paths(context: ContextDep) -> Response:
     """Answer with a JSON list of paths, sorted."""
-    paths = await context.threads.run(context.catalog.paths)
-    return Response(orjson.dumps(paths), media_type=JSON)
+    body = await context.threads.run(lambda: orjson.dumps(context.catalog.paths()))
+    return Response(body, media_type=JSON)
 
 
 @router.get("/api/info/{path:path}", summary="What a path holds")
