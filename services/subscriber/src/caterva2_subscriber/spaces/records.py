@@ -27,7 +27,7 @@ class ExpressionRecord:
     operands: dict[str, str] = field(default_factory=dict)
     """API path of each variable."""
     shape: tuple[int, ...] = ()
-    """Shape when the record was written; shown while operands are missing."""
+    """Shape and type when the record was written, for people who look at the file; not used to evaluate."""
     dtype: str = "float64"
 
 
