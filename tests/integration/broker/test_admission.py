@@ -49,7 +49,11 @@ def subscriber(strict: Service, tmp_path: Path) -> Identity:
 
 def register(broker: Service, identity: Identity | None, name: str = "foo") -> httpx.Response:
     auth = identity.auth(BROKER) if identity else None
-    return httpx.post(f"{broker.url}/api/roots", json={"name": name, "http": "localhost:8001"}, auth=auth)
+    return register_at(broker, auth, name, "publisher.example.org:8001")
+
+
+def register_at(broker: Service, auth: httpx.Auth | None, name: str, address: str) -> httpx.Response:
+    return httpx.post(f"{broker.url}/api/roots", json={"name": name, "http": address}, auth=auth)
 
 
 def test_u10_strangers_do_not_get_in(strict: Service, tmp_path: Path) -> None:
@@ -78,6 +82,11 @@ def test_u10_a_service_joins_once_and_is_known_after_a_restart(strict: Service, 
     assert register(strict, without, "joining").status_code == 200
     keys = {key["kid"]: key["role"] for key in strict.get("/api/services").json()}
     assert keys[joined.public.kid] == "publisher"
+
+
+def test_u10_a_subscriber_joins_by_asking_for_the_roots(strict: Service, subscriber: Identity) -> None:
+    assert strict.get("/api/roots", auth=subscriber.auth(BROKER)).status_code == 200
+    assert subscriber.public.kid in {key["kid"] for key in strict.get("/api/services").json()}
 
 
 def test_u10_a_token_of_another_key_audience_or_time_is_refused(strict: Service, publisher: Identity) -> None:
@@ -115,6 +124,19 @@ def test_an_administrator_revokes_a_service(strict: Service, tmp_path: Path) -> 
     assert httpx.delete(url, headers=admin).status_code == 404
     without_join = make_identity(tmp_path / "gone", Role.SUBSCRIBER)
     assert strict.get("/api/bus", auth=without_join.auth(BROKER)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["localhost:8001", "127.0.0.1:80", "127.1.2.3:80", "[::1]:80", "169.254.169.254:80", "0.0.0.0:80", "[fe80::1]:80",
+     "x.localhost:80", "run/pub.socket", "224.0.0.1:80"],
+)  # fmt: skip
+def test_u11_a_publisher_elsewhere_cannot_send_subscribers_to_themselves(
+    strict: Service, publisher: Identity, address: str
+) -> None:
+    refusal = register_at(strict, publisher.auth(BROKER), "u11", address)
+    assert refusal.status_code == 400
+    assert "--advertise" in refusal.json()["detail"]
 
 
 @contextlib.asynccontextmanager

@@ -101,6 +101,10 @@ class Admission:
         given = request.headers.get(HEADER_JOIN)
         if given is not None:
             return same_secret(given, self._join_token)
+        return self.is_local(request)
+
+    def is_local(self, request: Request) -> bool:
+        """Tell whether a request comes from a program on this machine that is trusted for that."""
         return self._settings.trust_loopback and _is_local(request)
 
     def check_root(self, caller: Caller, root: str) -> None:

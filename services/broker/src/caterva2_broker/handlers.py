@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -10,11 +11,12 @@ from caterva2 import wire
 from caterva2.errors import BadRequest, NotAuthenticated
 from caterva2_service.settings import Address
 
-from .context import ContextDep, OptionalService, Service, require_admin
+from .context import ContextDep, OptionalService, Service, get_service, require_admin
 
 MAX_DESCRIPTION = 4096
 
-router = APIRouter(prefix="/api", tags=["broker"])
+# Whatever a service asks first admits it: with an external NATS a subscriber asks for nothing but the roots.
+router = APIRouter(prefix="/api", tags=["broker"], dependencies=[Depends(get_service)])
 
 
 @router.get("/roots", summary="The roots, whether their publishers are alive, and where they answer")
@@ -35,7 +37,7 @@ async def register(
     registration: wire.RootRegistration, request: Request, caller: OptionalService, context: ContextDep
 ) -> dict[str, Any]:
     """Give a root to its publisher for a while; another one gets 409."""
-    _check(registration)
+    _check(registration, local=context.admission.is_local(request))
     if caller is not None:
         context.admission.check_root(caller, registration.name)
     elif not context.admission.may_join(request):
@@ -78,10 +80,27 @@ async def revoke(kid: str, context: ContextDep) -> None:
         context.admission.revoke(kid)
 
 
-def _check(registration: wire.RootRegistration) -> None:
+def _check(registration: wire.RootRegistration, *, local: bool) -> None:
     try:
-        Address.parse(registration.http)
+        address = Address.parse(registration.http)
     except ValueError as error:
         raise BadRequest(str(error)) from None
+    if not local:
+        _check_reach(address)
     if registration.description and len(registration.description) > MAX_DESCRIPTION:
         raise BadRequest(f"a description holds at most {MAX_DESCRIPTION} characters")
+
+
+def _check_reach(address: Address) -> None:
+    """Refuse an address that would lead subscribers to their own machine (U11)."""
+    if address.uds is not None:
+        raise BadRequest("a publisher on another machine cannot be reached by a socket; set its --advertise HOST:PORT")
+    try:
+        ip = ipaddress.ip_address(address.host)
+    except ValueError:
+        if address.host != "localhost" and not address.host.endswith(".localhost"):
+            return
+    else:
+        if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast):
+            return
+    raise BadRequest(f"{address} does not lead to another machine; set the publisher's --advertise HOST:PORT")
