@@ -117,7 +117,7 @@ class Site:
         """Post to the subscriber."""
         return _request(self.subscriber, path, "POST", b"", timeout_s=timeout_s)
 
-    def get(self, path: str, *, timeout_s: float = 120) -> bytes:
+    def get(self, path: str, *, timeout_s: float = 1800) -> bytes:
         """Get from the subscriber."""
         return _request(self.subscriber, path, timeout_s=timeout_s)
 

@@ -47,7 +47,6 @@ def warm_windows(site: Site, data: Data, turn: int) -> Iterator[Figure]:
     """B1: 10x10 windows of an array in the cache."""
     for dataset, label in (("large.b2nd", "100 chunks"), ("small.b2nd", "2,500 chunks")):
         if not turn:
-            site.get(_fetch(dataset, "0:1000, 0:1000, 0:1"))
             site.get(_fetch(dataset))
         count = 1000 if site.is_ours else 150
         alone = load.run(site, _windows(dataset, count, (10, 10), seed=turn))
@@ -58,6 +57,8 @@ def warm_windows(site: Site, data: Data, turn: int) -> Iterator[Figure]:
 
 def warm_slices(site: Site, data: Data, turn: int) -> Iterator[Figure]:
     """B1: larger slices of an array in the cache."""
+    if not turn:
+        site.get(_fetch("large.b2nd"))
     chunk = [_fetch("large.b2nd", f"{n * 100}:{n * 100 + 100}, 300:400, :") for n in range(10)]
     found = load.run(site, chunk * 2)
     yield Figure("B1 one chunk, aligned, CPU", found.cpu_ms, "ms")
