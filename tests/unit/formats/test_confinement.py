@@ -15,7 +15,7 @@ SETUP = """
 import os, socket, sys, ctypes, signal, time
 from caterva2_formats.confinement import confine, leave_network
 fd = os.open(sys.argv[1], os.O_RDONLY)
-measures = confine([fd], memory_bytes=64 * 2**20, cpu_s=2)
+measures = confine([fd], memory_bytes=64 * 2**20, cpu_s=1)
 """
 
 
