@@ -146,6 +146,18 @@ async def test_a12_the_keyring_asks_the_broker_once_for_an_unknown_key(subscribe
     await keyring.close()
 
 
+async def test_a12_a_service_that_was_admitted_a_moment_ago_is_not_refused(
+    subscriber: Identity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "RETRY_S", 0.05)
+    second = make_identity(tmp_path / "second", Role.SUBSCRIBER)
+    keyring = Keyring(tmp_path / "keys.json", fetching([[subscriber.public], [subscriber.public, second.public]]))
+    for each in (subscriber, second):
+        caller = await keyring.verify(each.token(AUDIENCE), audience=AUDIENCE, role=Role.SUBSCRIBER)
+        assert caller.kid == each.public.kid
+    await keyring.close()
+
+
 async def test_f5_known_services_are_answered_while_the_broker_is_down(subscriber: Identity, tmp_path: Path) -> None:
     first = Keyring(tmp_path / "keys.json", fetching([[subscriber.public]]))
     await first.verify(subscriber.token(AUDIENCE), audience=AUDIENCE, role=Role.SUBSCRIBER)

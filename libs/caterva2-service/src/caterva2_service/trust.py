@@ -243,8 +243,9 @@ class Keyring:
             if age_s > REFRESH_S and (self._refreshing is None or self._refreshing.done()):
                 self._refreshing = asyncio.create_task(self._refresh_quietly())
             return self._keys[kid]
-        if age_s > RETRY_S:
-            await self._refresh()
+        # One that was admitted just now must not be refused because another had us ask a moment ago.
+        await asyncio.sleep(max(0.0, RETRY_S - age_s))
+        await self._refresh()
         return self._keys.get(kid)
 
     async def _refresh_quietly(self) -> None:
