@@ -14,7 +14,7 @@ from caterva2_formats.pyramid import reduce_mean
 from tests.support.processes import Service, wait_until
 from tests.support.site import Site
 
-from .published import counter, make_array, subscribe
+from .published import counter, info, make_array, subscribe
 
 SIDE = 3000
 
@@ -65,13 +65,10 @@ def test_each_picture_of_a_stack_has_its_own_overview(running: tuple[Site, Path]
 def test_a_changed_picture_has_a_new_overview(running: tuple[Site, Path]) -> None:
     site, data = running
     tile(site.subscriber, "foo/large.b2nd", ":375,:375", 3)
+    before = info(site.subscriber, "foo/large.b2nd")["version"]
     make_array(data / "large.b2nd", picture(9), (512, 512))
-    publisher = site.publishers["foo"]
-    version = publisher.get("/api/info/large.b2nd").headers["etag"]
     wait_until(
-        lambda: site.subscriber.get("/api/info/foo/large.b2nd").json()["version"] == version,
-        timeout_s=20,
-        what="the change is known",
+        lambda: info(site.subscriber, "foo/large.b2nd")["version"] != before, timeout_s=20, what="the change is known"
     )
     found = tile(site.subscriber, "foo/large.b2nd", ":375,:375", 3)
     np.testing.assert_array_equal(found, reduce_mean(picture(9), 3))
