@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import stat
 import subprocess
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import blosc2
 import numpy as np
 import pytest
 
+from caterva2 import cli
 from tests.support.content import write_array
 from tests.support.processes import Process, environment, program, run, wait_until
 from tests.support.site import PASSWORD, USER, Site
 
 
 @pytest.fixture
-def cat2cli(sample_site: Site, tmp_path: Path):
-    """Run a command in an empty directory, with an empty home; return its exit code and outputs."""
+def cat2cli(sample_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run a command in an empty directory, with an empty home; return its exit code and outputs.
+
+    It runs in this process, which spares half a second for each.
+    """
     extra = {"CATERVA2_URL": sample_site.subscriber.url, "HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
 
     def call(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-        return run(["cat2cli", *arguments], cwd=tmp_path, env=environment({**extra, **env}))
+        out, err = io.StringIO(), io.StringIO()
+        command = list(map(str, arguments))
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in ("CATERVA2_USERNAME", "CATERVA2_PASSWORD", "CATERVA2_TOKEN"):
+                patch.delenv(name, raising=False)
+            for name, value in {**extra, **env}.items():
+                patch.setenv(name, value)
+            code = cli.main(command)
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
     return call
+
+
+def test_the_installed_program(sample_site: Site, tmp_path: Path):
+    done = run(
+        ["cat2cli", "--subscriber", sample_site.subscriber.url, "show", "foo/ds-hello.b2frame[:12]"], cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Hello world!\n", "")
+    later = run(["cat2-client", "--url", sample_site.subscriber.url, "roots"], cwd=tmp_path)
+    assert "foo" in later.stdout.splitlines()
 
 
 @pytest.fixture

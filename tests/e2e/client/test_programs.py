@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from textual.widgets import DataTable, Static, Tree
 
+from caterva2 import cli
 from caterva2.cli import tbrowser
 from caterva2.cli.agent import Agent
 from tests.support.processes import Process, environment, run, wait_until
@@ -149,12 +150,15 @@ def test_the_browser_says_what_is_wrong(sample_site, tmp_path):
     assert "nope not known by the broker" in done.stderr
 
 
-def test_the_cache_is_administered(sample_site: Site, tmp_path: Path):
+def test_the_cache_is_administered(
+    sample_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name, value in {**CREDENTIALS, "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+
     def call(*arguments: str) -> str:
-        env = environment({**CREDENTIALS, "HOME": str(tmp_path)})
-        done = run(["cat2cli", "--subscriber", sample_site.subscriber.url, *arguments], env=env)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert cli.main(["--subscriber", sample_site.subscriber.url, *arguments]) == 0
+        return capsys.readouterr().out
 
     call("cache", "prefetch", "samples/large.b2nd")
     assert "0 B over the link (0 chunks)" in call("plan", "samples/large.b2nd[5:300]")
