@@ -78,7 +78,8 @@ class Site:
         if self.is_ours:
             command += ["--advertise", f"localhost:{advertised}"]
         self._spawn(f"publisher {root}", *command, "--statedir", self.directory / f"pub.{root}", root, source)
-        self._wait(port, "/api/list", timeout_s=900)
+        # Ours lists its paths to admitted subscribers only; the original knows no readiness.
+        self._wait(port, "/readyz" if self.is_ours else "/api/list", timeout_s=900)
         relay = [sys.executable, "-m", "bench.link", str(advertised), str(port)]
         self._popen(f"link {root}", [*relay, str(self.link.round_trip_ms), str(self.link.mbit)])
         if self.is_ours:
