@@ -110,7 +110,7 @@ class Site:
             try:
                 _request(port, path)
                 return
-            except OSError:
+            except (OSError, AssertionError):
                 assert time.monotonic() < end, f"{self.name}: nothing answers at port {port}"
                 time.sleep(0.1)
 
