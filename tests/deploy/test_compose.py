@@ -137,6 +137,29 @@ def test_a21_nothing_is_written_outside_volumes(site: Project) -> None:
         assert outside == [], service
 
 
+LOGIN_FROM = """
+import http.client, sys
+connection = http.client.HTTPConnection(sys.argv[1], 8002)
+headers = {'X-Forwarded-For': sys.argv[2], 'Content-Type': 'application/x-www-form-urlencoded'}
+connection.request('POST', '/auth/jwt/login', 'username=nobody%40example.org&password=wrong-' + sys.argv[2], headers)
+print(connection.getresponse().status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "host", "claimed", "believed"),
+    [("proxy", "subscriber-behind-proxy", "192.0.2.1", True), ("edge", "subscriber", "192.0.2.2", False)],
+)
+def test_a16_only_the_proxy_is_believed_about_where_a_request_came_from(
+    network: str, host: str, claimed: str, believed: bool, site: Project
+) -> None:
+    options = ["--rm", "--network", f"{site.name}_{network}", "python:3.13-slim"]
+    assert docker("run", *options, "python", "-c", LOGIN_FROM, host, claimed) == "400"
+    query = f"SELECT count(*) FROM audit WHERE address = '{claimed}'"
+    rows = site.compose("exec", "-T", "postgres", "psql", "-U", "caterva2", "-At", "-c", query)
+    assert int(rows) == int(believed)
+
+
 def test_people_can_be_added_and_log_in(site: Project, port: int) -> None:
     site.compose("exec", "-T", "subscriber", "cat2adduser", "-S", "admin@example.org", "a long enough password")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
