@@ -76,6 +76,8 @@ images: env  ## Build the images of broker, publisher and subscriber
 
 up: env  ## Build and start a site with Docker: http://localhost:8002
 	@docker compose up --build --detach --wait
+	@echo "The site is at http://$$(docker compose port subscriber 8002). Make an administrator:"
+	@echo "  docker compose exec subscriber cat2adduser -S you@example.org"
 
 down:  ## Stop that site; its data stays in its volumes
 	@docker compose down
