@@ -14,7 +14,9 @@ while missing := set(roots) - set(client.get_roots()):
     time.sleep(1)
 for name in roots:
     client.subscribe(name)
-    while not (paths := client.get_list(name)) and time.monotonic() < deadline:
+    while not (paths := client.get_list(name)):
+        if time.monotonic() > deadline:
+            sys.exit(f"the subscriber at {url} does not get the list of root {name}, or there is nothing in it")
         time.sleep(1)
     arrays = [path for path in paths if path.endswith(".b2nd")]
     print(f"{name}: {len(paths)} paths, {len(arrays)} arrays")
