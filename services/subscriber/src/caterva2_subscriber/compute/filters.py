@@ -97,11 +97,19 @@ def condition_term(condition: str, dtype: np.dtype[Any]) -> Term:
     return term
 
 
+def mask_of(condition: str, rows: Array) -> Array:
+    """Tell for each record of a flat array whether a condition over its fields holds. Raises InvalidField."""
+    return _mask(condition_term(condition, rows.dtype), rows)
+
+
+def _mask(term: Term, flat: Array) -> Array:
+    arrays = [flat[read.name] for read in term.reads(((0, 1),))]
+    return np.asarray(terms.compute(term, ((0, len(flat)),), arrays, {}))
+
+
 def _matching(term: Term, rows: Array) -> Array:
     flat = rows.reshape(-1)
-    arrays = [flat[read.name] for read in term.reads(((0, 1),))]
-    mask = terms.compute(term, ((0, len(flat)),), arrays, {})
-    return flat[mask]
+    return flat[_mask(term, flat)]
 
 
 def _slabs(layout: Layout) -> Iterator[Region]:

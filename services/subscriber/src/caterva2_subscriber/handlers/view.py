@@ -256,13 +256,17 @@ async def view_stats(asked: AskedDep, s: Slice = None) -> Response:
     return await _view(asked, ("stats", s, _coding(asked)), work)
 
 
-@router.get("/rows/{path:path}", summary="Rows of a table, sorted", response_class=Response, responses=OCTETS)
+@router.get(
+    "/rows/{path:path}", summary="Rows of a table, filtered and sorted", response_class=Response, responses=OCTETS
+)
 async def view_rows(
     asked: AskedDep,
     s: Slice = None,
+    where: Annotated[str | None, Query(alias="filter", max_length=1000, examples=["energy > 3"])] = None,
     sort: Annotated[str | None, Query(max_length=200, description="Field, with `-` for the largest first")] = None,
 ) -> Response:
-    """Answer with records; their first field ``#`` is the place in the dataset. ``X-Total`` counts the rows."""
+    """Answer with records; their first field ``#`` is the place in the dataset. ``X-Total`` counts those
+    that fit."""
     started = time.perf_counter()
 
     async def work(resource: Resource) -> Response:
@@ -275,7 +279,7 @@ async def view_rows(
                 f"tables up to {MAX_SORTED_BYTES} bytes are filtered and sorted; this one has {layout.nbytes}"
             )
         table = await resource.read(select((), layout.shape))
-        places = await asked.context.threads.run(order_of, table, sort)
+        places = await asked.context.threads.run(order_of, table, where, sort)
         wanted = select(parse_slice(s), (len(places),))
         chosen = places[wanted.axes[0].start : wanted.axes[0].stop]
 
@@ -289,7 +293,7 @@ async def view_rows(
         picked = await asked.context.threads.run(pick)
         return await _send_array(asked, picked, shuffle=False, started=started, X_Total=len(places))
 
-    return await _view(asked, ("rows", s, sort, _coding(asked)), work)
+    return await _view(asked, ("rows", s, where, sort, _coding(asked)), work)
 
 
 @router.get("/export/{path:path}", summary="A slice as .npy or .csv", response_class=Response, responses=OCTETS)

@@ -1,4 +1,4 @@
-"""In which order the rows of a table are shown."""
+"""Which rows of a table fit a condition, and in which order they are shown."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ import numpy as np
 
 from caterva2.errors import InvalidField
 
+from ..compute.filters import mask_of
+
 Array = np.ndarray[Any, Any]
 
 
-def order_of(table: Array, sort: str | None) -> Array:
-    """Return the places of the rows in the order asked for.
+def order_of(table: Array, condition: str | None, sort: str | None) -> Array:
+    """Return the places of the rows that fit, in the order asked for.
 
     Parameters
     ----------
     table
         Shape ``(n,)``, records.
+    condition
+        Expression over the fields, ``(energy > 3) & valid``; None for all rows.
     sort
         Name of a field, with ``-`` before it for the largest first; rows that are equal keep their order.
 
     Raises
     ------
     InvalidField
-        If there is no such field, or it has no order.
+        If there is no such field, or it has no order, or the condition is none.
     """
-    places: Array = np.arange(len(table))
+    places: Array = np.flatnonzero(mask_of(condition, table)) if condition else np.arange(len(table))
     if not sort:
         return places
     name, descending = (sort[1:], True) if sort.startswith("-") else (sort, False)
