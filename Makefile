@@ -11,7 +11,7 @@ TYPED := libs/caterva2-client/src libs/caterva2-formats/src libs/caterva2-servic
 	services/broker/src services/publisher/src services/subscriber/src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type unit integration e2e fuzz chaos bench setup clean env images up down chart deploy-test
+.PHONY: help demo test lint type unit integration e2e fuzz chaos bench setup clean env images up down chart deploy-test gui screenshots
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,14 @@ type: $(SETUP)  ## Check types
 
 bench: $(SETUP)  ## Run the workloads of docs/performance.md
 	@$(BIN)/python -m bench
+
+gui: ## Build the web GUI from its source, test it, and check that the committed bundle is what comes out (Node 20)
+	@cd services/subscriber/gui && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check
+	@git diff --exit-code --stat -- services/subscriber/src/caterva2_subscriber/static/app \
+		|| { echo "The bundle was not what its source makes: commit the new one"; exit 1; }
+
+screenshots: $(SETUP)  ## Make the pictures of the GUI that the documents show (Chromium)
+	@$(BIN)/python -m tests.gui.make_screenshots docs/images
 
 env:  ## Make .env with strong secrets for compose.yaml, or add what it lacks
 	@$(PYTHON) docker/make_env.py

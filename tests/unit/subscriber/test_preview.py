@@ -22,17 +22,17 @@ HOSTILE = [
     '<form action="https://example.org"><input name="password"></form>',
     '<meta http-equiv="refresh" content="0;url=https://example.org">',
 ]
-ACTIVE = ("<script", "onerror", "onload", '="javascript:', "<iframe", "<svg", "<style", "<form", "<meta", '="data:text')
+ACTIVE = (
     "<script",
     "onerror",
     "onload",
-    "javascript:",
+    '="javascript:',
     "<iframe",
     "<svg",
     "<style",
     "<form",
     "<meta",
-    "data:text/html",
+    '="data:text',
 )
 
 

@@ -156,6 +156,7 @@ function AxisPickers({ shape, dims, onChange }: Pick<Props, 'shape' | 'dims' | '
           </i>
           <select
             className="input quiet"
+            aria-label={`Axis drawn along ${name}`}
             value={dims.indexOf(name)}
             onChange={(event) => pick(name, Number(event.target.value))}
           >

@@ -95,9 +95,7 @@ function User() {
       name={`Account of ${session.email}`}
       label={
         <>
-          <span className="avatar" aria-hidden>
-            {session.email[0]?.toUpperCase()}
-          </span>
+          <span className="avatar" data-letter={session.email[0]?.toUpperCase()} />
           <span className="hide-small">{session.email}</span>
         </>
       }

@@ -50,8 +50,9 @@ export class ServerTiles extends TilesApi {
       if (known.tile) return known.tile;
       throw known.promise;
     }
-    const slot: Slot = { tile: null, promise: this.schedule(() => this.load(key, layer, offset.x, offset.y)) };
+    const slot: Slot = { tile: null, promise: Promise.resolve() };
     this.slots.set(key, slot);
+    slot.promise = this.schedule(() => this.load(key, slot, layer, offset.x, offset.y));
     for (const old of this.slots.keys()) {
       if (this.slots.size <= KEPT) break;
       if (this.slots.get(old)?.tile) this.slots.delete(old);
@@ -77,11 +78,10 @@ export class ServerTiles extends TilesApi {
     }
   }
 
-  private async load(key: string, layer: number, x: number, y: number): Promise<void> {
+  private async load(key: string, slot: Slot, layer: number, x: number, y: number): Promise<void> {
     const size = this.layerSizes[layer] ?? { width: 0, height: 0 };
     const columns = Math.min(TILE, size.width - x);
     const rows = Math.min(TILE, size.height - y);
-    const slot = this.slots.get(key);
     try {
       const level = this.baseLayerIndex - layer;
       const read = await readView('tile', this.path, {
@@ -92,11 +92,10 @@ export class ServerTiles extends TilesApi {
       });
       this.onRead({ ...read.cost, note: `level ${level}` });
       const flat = texture(numbers(read));
-      if (slot)
-        slot.tile = ndarray(isTransposed(this.dims) ? turned(flat, columns, rows) : flat, [rows, columns]) as Tile;
+      slot.tile = ndarray(isTransposed(this.dims) ? turned(flat, columns, rows) : flat, [rows, columns]) as Tile;
     } catch (error) {
       // A hole instead of an exception: the rest of the picture stays.
-      if (slot) slot.tile = ndarray(new Float32Array(rows * columns).fill(NaN), [rows, columns]) as Tile;
+      slot.tile = ndarray(new Float32Array(rows * columns).fill(NaN), [rows, columns]) as Tile;
       const again = () => this.slots.delete(key);
       window.setTimeout(again, RETRY_MS);
       this.onFailure(error as Error, again);

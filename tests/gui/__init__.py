@@ -1,0 +1,1 @@
+"""The web GUI in a real browser, against real services."""

@@ -1,0 +1,126 @@
+"""A site to look at, and the browser that looks.
+
+The browser is started for this package alone: Playwright's loop must be gone before other tests start theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect, sync_playwright
+
+from tests.support.content import wait_subscribed
+from tests.support.require import missing
+from tests.support.site import PASSWORD, USER, Site
+
+from .content import make_root
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+
+PATIENCE_MS = 20_000
+"""How long a test waits for what it expects: plots are drawn without a graphics processor here."""
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site with people that publishes root ``lab``; tests may add to ``source``."""
+    directory = tmp_path_factory.mktemp("gui")
+    source = make_root(directory / "source")
+    with Site(directory / "state", login=True) as made:
+        made.start(lab=source)
+        made.add_user(superuser=True)
+        made.add_user("ada@example.com")
+        with made.client() as client:
+            wait_subscribed(client, "lab")
+        yield made
+
+
+@pytest.fixture(scope="package")
+def source(site: Site) -> Path:
+    """Directory of root ``lab``."""
+    return site.directory.parent / "source"
+
+
+@pytest.fixture(scope="package")
+def _playwright() -> Iterator[Playwright]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def browser(_playwright: Playwright) -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        missing("no chromium was found (apt-get install chromium, or CHROMIUM=path)")
+    launched = _playwright.chromium.launch(executable_path=program, args=FLAGS)
+    yield launched
+    launched.close()
+
+
+@pytest.fixture(scope="package")
+def session(browser: Browser, site: Site) -> Any:
+    """State of a browser in which the administrator is signed in."""
+    context = browser.new_context(base_url=site.subscriber.url)
+    page = context.new_page()
+    page.goto("/login")
+    page.get_by_label("E-mail").fill(USER)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("button", name=f"Account of {USER}").wait_for()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """A function that opens an address in a window of its own; errors that a page reports fail the test."""
+    contexts: list[BrowserContext] = []
+    problems: list[str] = []
+
+    def told(message: ConsoleMessage) -> None:
+        # What the network answered is for each test to judge; scripts and policies must be silent.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            problems.append(f"{message.type}: {message.text}")
+
+    def open_page(path: str = "/", *, user: bool = False, dark: bool = False, phone: bool = False, **more: Any) -> Page:
+        context = browser.new_context(
+            base_url=site.subscriber.url,
+            viewport=PHONE if phone else DESKTOP,
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            storage_state=request.getfixturevalue("session") if user else None,
+            **more,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", told)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not problems
