@@ -118,6 +118,7 @@ def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Itera
         page.on("console", told)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(path)
+        page.locator(".frame").wait_for()
         return page
 
     yield open_page

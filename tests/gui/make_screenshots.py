@@ -68,6 +68,7 @@ def _take(url: str, directory: Path) -> None:
                 expect_painted(page)
             if name == "palette":
                 page.keyboard.press("=")
+                page.get_by_role("dialog").wait_for()
                 page.keyboard.type("bright = sqrt(this) * 2", delay=5)
             page.wait_for_timeout(SETTLE_MS)
             page.screenshot(path=directory / f"gui-{name}.png")

@@ -18,7 +18,8 @@ import { ApiError } from './api/http';
 const LoginPage = lazy(() => import('./pages/LoginPage'));
 const AccountPage = lazy(() => import('./pages/AccountPage'));
 const HelpPage = lazy(() => import('./pages/HelpPage'));
-const Palette = lazy(() => import('./shell/Palette'));
+const loadPalette = () => import('./shell/Palette');
+const Palette = lazy(loadPalette);
 const AdminPage = lazy(() => import('./pages/AdminPage'));
 const SubscriptionsPage = lazy(() => import('./pages/SubscriptionsPage'));
 
@@ -47,6 +48,8 @@ function Frame({ path, open }: { path: string; open: string }) {
   const { state } = useLive();
   useShortcuts({ onPalette: setPalette, onTree: toggleTree });
   useEffect(() => setDrawer(false), [path]);
+  // At hand before somebody types the first key of an expression.
+  useEffect(() => void loadPalette(), []);
 
   function toggleTree() {
     if (window.matchMedia('(max-width: 899px)').matches) setDrawer((shown) => !shown);

@@ -58,7 +58,8 @@ export function gridShape(shape: number[], dims: Dims, dtype: WireDtype): GridSh
 function widthOf({ name, dtype, count }: Field): number {
   const chars = Math.max(name.length + dtypeLabel(dtype).length * 0.9, 11) + (count > 1 ? 8 * Math.min(count, 6) : 0);
   const text = typeof dtype === 'string' && TEXT.test(dtype) ? Number(/\d+/.exec(dtype)?.[0] ?? 8) : 0;
-  return Math.min(Math.max(chars, text) * 8 + 26, 420);
+  const dates = typeof dtype === 'string' && /^[<>|]?[Mm]8/.test(dtype) ? 21 : 0;
+  return Math.min(Math.max(chars, text, dates) * 8 + 26, 420);
 }
 
 /** Slice text of the block that holds a cell. */
