@@ -59,9 +59,11 @@ def rebuilt(data: bytes) -> bytes:
 def test_frames_made_by_blosc2_read_back_and_rebuild(data: st.DataObject) -> None:
     array, dtype = data.draw(arrays(max_side=6, max_ndim=3))
     chunks, blocks = data.draw(partitions(array.shape))
-    made = blosc2.empty(array.shape, dtype=dtype, **({"chunks": chunks, "blocks": blocks} if array.size else {}))
     # blosc2 itself cannot assign every kind of scalar, nor sub-arrays.
     filled = array.size and array.ndim and dtype.subdtype is None
+    # What blosc2 leaves uninitialised may be any memory of this process: only what is filled may start that way.
+    make = blosc2.empty if filled else blosc2.zeros
+    made = make(array.shape, dtype=dtype, **({"chunks": chunks, "blocks": blocks} if array.size else {}))
     if filled:
         made[...] = array
     frame = made.to_cframe()
