@@ -6,6 +6,7 @@ PostgreSQL refuses to run as root, so as root everything runs as ``postgres`` or
 from __future__ import annotations
 
 import importlib.util
+import contextlib
 import os
 import pwd
 import shutil
@@ -114,7 +115,8 @@ class Postgres:
         assert self._popen is not None, "not running"
         children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children").read_text().split()
         for pid in (self._popen.pid, *map(int, children)):
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # a connection that ended meanwhile
+                os.kill(pid, number)
 
     # --- databases ---------------------------------------------------------------------
     def create(self, template: str = "template0") -> str:
