@@ -5,8 +5,8 @@ PostgreSQL refuses to run as root, so as root everything runs as ``postgres`` or
 
 from __future__ import annotations
 
-import importlib.util
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
