@@ -90,18 +90,23 @@ def _programs(options: argparse.Namespace) -> list[tuple[str, Path]]:
     return found
 
 
+def _figure(value: float) -> str:
+    """Return four digits, or all digits before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def _table(link: Link, figures: dict[str, dict[str, list[Figure]]]) -> str:
     lines = [f"### {link.name}", "", "| workload | original | ours | ratio |", "|---|---|---|---|"]
     for name, by_site in figures.items():
         ours = median(figure.value for figure in by_site["ours"])
         unit = by_site["ours"][0].unit
         if "original" not in by_site:
-            lines.append(f"| {name} | | {ours:.4g} {unit} | |")
+            lines.append(f"| {name} | | {_figure(ours)} {unit} | |")
             continue
         original = median(figure.value for figure in by_site["original"])
         better = by_site["ours"][0].more_is_better
         ratio = (ours / original if better else original / ours) if ours and original else 0
-        lines.append(f"| {name} | {original:.4g} {unit} | {ours:.4g} {unit} | x{ratio:.1f} |")
+        lines.append(f"| {name} | {_figure(original)} {unit} | {_figure(ours)} {unit} | x{ratio:.1f} |")
     return "\n".join([*lines, ""])
 
 
