@@ -41,6 +41,9 @@ RULES: dict[tuple[str, str], str] = {
     ("post", "/auth/register"): OPEN,
     ("post", "/auth/forgot-password"): OPEN,
     ("post", "/auth/reset-password"): OPEN,
+    ("get", "/auth/oidc/login"): OPEN,
+    ("get", "/auth/oidc/callback"): OPEN,
+    ("post", "/auth/oidc/link"): USERS,
     ("post", "/auth/jwt/logout"): USERS,
     ("post", "/auth/logout-everywhere"): USERS,
     ("post", "/auth/change-password"): USERS,
@@ -106,6 +109,7 @@ BODIES: dict[str, Any] = {
     "/api/rights/{root}": {},
     "/api/users/{username}": {},
     "/api/tokens": {"name": "x"},
+    "/auth/oidc/link": {},
     "/auth/change-password": {"old_password": "foobar11", "new_password": "foobar11"},
     "/api/lazyexpr/": {"name": "x", "expression": "1 + 1"},
     "/api/upload_lazyarr/{path}": {"expression": "1 + 1"},
@@ -130,7 +134,8 @@ def writable(role: str, root: str) -> bool:
 @pytest.fixture
 async def published(start: Start) -> Site:
     """The site with the roots ``open`` and ``lab``, each with ``ds.b2nd``, and a user of each role."""
-    site = await start(upstream={"attempts": 1})
+    oidc = {"issuer": "http://127.0.0.1:9", "client_id": "x"}  # no provider answers there
+    site = await start(upstream={"attempts": 1}, auth={"oidc": oidc})
     await site.add(ROOT, superuser=True)
     await site.add(USER)
     await site.add(MEMBER, groups=("xray",))

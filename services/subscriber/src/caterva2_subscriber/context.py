@@ -16,6 +16,7 @@ from caterva2_service.threads import Threads
 from caterva2_service.trust import Identity, Role
 
 from .auth.accounts import Accounts
+from .auth.oidc.signin import OidcSignIn
 from .cache import ChunkStore
 from .catalog import Catalog
 from .economy import Economy
@@ -46,6 +47,7 @@ class Context:
     metrics: Metrics
     threads: Threads
     accounts: Accounts
+    oidc: OidcSignIn | None
     rights: Rights
     catalog: Catalog
     store: ChunkStore
@@ -107,6 +109,7 @@ class Context:
             metrics=metrics,
             threads=threads,
             accounts=people.accounts,
+            oidc=people.oidc,
             rights=people.rights,
             catalog=catalog,
             store=store,

@@ -10,8 +10,10 @@ from caterva2_service.health import Health
 
 from .auth.accounts import Accounts, Policy
 from .auth.mail import make_mailer
+from .auth.oidc.provider import Provider
+from .auth.oidc.signin import OidcSignIn
 from .auth.secret import Secret, load_secret
-from .db import Database, Grants
+from .db import Database, Grants, UsedFlows
 from .rights import Rights
 from .settings import SubscriberSettings
 
@@ -23,6 +25,8 @@ class People:
     database: Database
     accounts: Accounts
     rights: Rights
+    oidc: OidcSignIn | None
+    """Signing in by an OpenID provider, where the site has one."""
 
 
 async def open_people(
@@ -39,10 +43,22 @@ async def open_people(
     stack.push_async_callback(database.close)
     await database.open()
     configured = settings.secret.get_secret_value() if settings.secret is not None else None
-    accounts = make_accounts(settings, database, load_secret(configured, settings.statedir, settings.http))
+    secret = load_secret(configured, settings.statedir, settings.http)
+    accounts = make_accounts(settings, database, secret)
     stack.push_async_callback(accounts.close)
     rights = Rights(Grants(database), declared, login=settings.login)
-    return People(database, accounts, rights)
+    return People(database, accounts, rights, _open_oidc(settings, stack, accounts, UsedFlows(database), secret))
+
+
+def _open_oidc(
+    settings: SubscriberSettings, stack: AsyncExitStack, accounts: Accounts, used: UsedFlows, secret: Secret
+) -> OidcSignIn | None:
+    configured = settings.auth.oidc
+    if configured is None or not settings.login:
+        return None
+    provider = Provider(configured, f"{settings.urlbase.rstrip('/')}/auth/oidc/callback")
+    stack.push_async_callback(provider.close)
+    return OidcSignIn(configured, provider, accounts, used, secret)
 
 
 def database_url(settings: SubscriberSettings) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 
 from caterva2_service.settings import Address, Option, ServiceSettings
 
-from .auth.settings import MailSettings
+from .auth.settings import AuthSettings, MailSettings
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:i?B)?\s*\Z", re.IGNORECASE)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -143,6 +143,7 @@ class SubscriberSettings(ServiceSettings, _Registration):
     database: DatabaseSettings = DatabaseSettings()
     spaces: SpacesSettings = SpacesSettings()
     mail: MailSettings = MailSettings()
+    auth: AuthSettings = AuthSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

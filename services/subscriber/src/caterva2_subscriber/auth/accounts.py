@@ -94,7 +94,7 @@ class Accounts:
         self._sessions = Sessions(database)
         self._tokens = ApiTokens(database)
         self._one_time = OneTimeTokens(database)
-        self._limits = LoginLimits(Attempts(database))
+        self.limits = LoginLimits(Attempts(database))
         self._passwords = Passwords()
         self._secret = secret
         self._mailer = mailer
@@ -164,7 +164,7 @@ class Accounts:
         TooManyRequests
             After too many failures (A2).
         """
-        async with self._limits.attempt(email, caller) as outcome:
+        async with self.limits.attempt(email, caller) as outcome:
             account = await self.users.by_email(email.strip())
             hashed = account.hashed_password if account is not None else None
             matches = await self._passwords.verify(hashed, password)
@@ -211,7 +211,7 @@ class Accounts:
         ------
         AlreadyExists, Conflict, WeakPassword, TooManyRequests
         """
-        await self._limits.count("register", email, caller)
+        await self.limits.count("register", email, caller)
         account = await self._create(email, password)
         await self.audit.record("register", account.email, caller)
         return account
@@ -284,7 +284,7 @@ class Accounts:
             ``LOGIN_BAD_CREDENTIALS`` if `old` is wrong.
         WeakPassword, TooManyRequests
         """
-        async with self._limits.attempt(principal.name, caller) as outcome:
+        async with self.limits.attempt(principal.name, caller) as outcome:
             account = await self.users.get(_user_id(principal))
             matches = await self._passwords.verify(account.hashed_password if account else None, old)
             outcome.succeeded = matches
@@ -302,7 +302,7 @@ class Accounts:
     # --- forgotten passwords ---------------------------------------------------------------------
     async def forgot_password(self, email: str, caller: Caller) -> None:
         """Send a mail with a link to a user; nobody learns whether there is one (A3). Raises TooManyRequests."""
-        await self._limits.count("forgot", email, caller)
+        await self.limits.count("forgot", email, caller)
         task = asyncio.create_task(self._mail_reset(email, caller), name="reset mail")
         self._mails.add(task)
         task.add_done_callback(self._mails.discard)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from caterva2.errors import TooManyRequests
+from caterva2.errors import BadRequest, TooManyRequests
 
 from ..db import Attempts
 from .caller import Caller
@@ -39,26 +39,36 @@ class LoginLimits:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def attempt(self, email: str, caller: Caller) -> AsyncIterator[_Outcome]:
+    async def attempt(self, email: str | None, caller: Caller) -> AsyncIterator[_Outcome]:
         """Let somebody try once; what is not told to have succeeded counts.
+
+        Parameters
+        ----------
+        email
+            The account that is tried; None where that is not known before, so that only the address has limits.
 
         Raises
         ------
         TooManyRequests
             With the seconds after which one may try again.
         """
-        account = f"login:{_fingerprint(email)}:{caller.network}"
         address = f"login:{caller.address}"
+        account = address if email is None else f"login:{_fingerprint(email)}:{caller.network}"
         # One at a time per account: a burst of parallel guesses is counted like a sequence of them.
         lock = self._locks.setdefault(account, asyncio.Lock())
         async with lock:
-            await self._check(account, PER_ACCOUNT)
+            if account != address:
+                await self._check(account, PER_ACCOUNT)
             await self._check(address, PER_ADDRESS)
             outcome = _Outcome()
-            yield outcome
-            if outcome.succeeded:
-                return
-            await self._attempts.add([account, address], window_s=LONGEST_WINDOW_S)
+            keys = sorted({account, address})
+            try:
+                yield outcome
+            except BadRequest:
+                await self._attempts.add(keys, window_s=LONGEST_WINDOW_S)
+                raise
+            if not outcome.succeeded:
+                await self._attempts.add(keys, window_s=LONGEST_WINDOW_S)
 
     async def count(self, action: str, email: str, caller: Caller) -> None:
         """Count one use of what sends mails or makes accounts. Raises TooManyRequests."""

@@ -7,7 +7,7 @@ from .database import Database
 from .people import Groups, Identities, Users
 from .records import Account, ApiToken, AuditEntry, Group, Login, Usage
 from .rights import Grants
-from .sessions import ApiTokens, Attempts, OneTimeTokens, Sessions
+from .sessions import ApiTokens, Attempts, OneTimeTokens, Sessions, UsedFlows
 from .trail import AuditTrail, Quotas
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "Quotas",
     "Sessions",
     "Usage",
+    "UsedFlows",
     "Users",
 ]

@@ -6,6 +6,7 @@ import time
 from uuid import UUID
 
 from sqlalchemy import delete, func, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,7 +15,7 @@ from caterva2.errors import NotFound
 from .database import Database
 from .people import load_account
 from .records import ApiToken, Login
-from .tables import ApiTokenRow, AttemptRow, OneTimeTokenRow, SessionRow
+from .tables import ApiTokenRow, AttemptRow, OneTimeTokenRow, SessionRow, UsedFlowRow
 
 USED_EVERY_S = 60.0
 """How exactly the last use of a session or token is kept."""
@@ -172,6 +173,24 @@ class OneTimeTokens:
         )
         async with self._database.writing() as session:
             return (await session.exec(statement)).scalar_one_or_none()
+
+
+class UsedFlows:
+    """Answers of an OpenID provider, each of which is good once (A9)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def use(self, flow_hash: bytes, *, lifetime_s: float) -> bool:
+        """Use an answer up; tell whether this was the first time."""
+        now = time.time()
+        try:
+            async with self._database.writing() as session:
+                await session.exec(delete(UsedFlowRow).where(col(UsedFlowRow.expires_at) < now))
+                session.add(UsedFlowRow(flow_hash=flow_hash, expires_at=now + lifetime_s))
+        except IntegrityError:
+            return False
+        return True
 
 
 class Attempts:

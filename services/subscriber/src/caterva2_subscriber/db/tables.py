@@ -113,6 +113,15 @@ class OneTimeTokenRow(SQLModel, table=True):
     used_at: float | None = None
 
 
+class UsedFlowRow(SQLModel, table=True):
+    """An attempt to sign in by an OpenID provider that has been answered, so that it is not answered again."""
+
+    __tablename__ = "used_flows"
+
+    flow_hash: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
+    expires_at: float = Field(index=True)
+
+
 class AttemptRow(SQLModel, table=True):
     """A login attempt that counts against a limit, shared by all replicas."""
 

@@ -8,12 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from caterva2.errors import AlreadyExists, Conflict, NotFound, WeakPassword
+from caterva2.errors import AlreadyExists, Conflict, NotFound, Unavailable, WeakPassword
 
 from ..auth.accounts import Accounts, check_email
 from ..auth.caller import CallerDep
-from ..auth.principal import COOKIE, OptionalPrincipal, RequiredPrincipal, require_user
-from ..context import ContextDep
+from ..auth.principal import COOKIE, OptionalPrincipal, Principal, RequiredPrincipal, require_user
+from ..context import Context, ContextDep
 from ..db import Account
 
 
@@ -81,6 +81,17 @@ class Me(BaseModel):
     """Whether this site knows users at all."""
     register_: bool = Field(serialization_alias="register")
     """Whether visitors may make accounts."""
+    oidc: bool
+    """Whether people can sign in by an OpenID provider, at ``/auth/oidc/login?next=PATH``."""
+    oidc_name: str | None
+    """How the site calls that provider: "Sign in with NAME"."""
+    used_bytes: int | None = None
+    """Bytes that the caller's ``@personal`` takes; null for nobody, and while the database is away."""
+    quota_bytes: int | None = None
+    """Bytes that it may take; null for no limit of its own."""
+    site_used_bytes: int | None = None
+    site_quota_bytes: int | None = None
+    """The same for all users' files of the site."""
 
 
 class NewToken(_Body):
@@ -217,6 +228,9 @@ async def me(context: ContextDep, principal: OptionalPrincipal) -> Me:
         require_user(principal)
     policy = context.accounts.policy
     return Me(
+        **await _usage(context, principal),
+        oidc=context.oidc is not None,
+        oidc_name=context.oidc.name if context.oidc is not None else None,
         email=principal.email,
         is_superuser=principal.is_superuser,
         groups=sorted(principal.groups),
@@ -224,6 +238,21 @@ async def me(context: ContextDep, principal: OptionalPrincipal) -> Me:
         login=policy.login,
         register_=policy.register,
     )
+
+
+async def _usage(context: Context, principal: Principal) -> dict[str, int | None]:
+    if principal.is_anonymous:
+        return {}
+    try:
+        site, user = await context.spaces.usage(principal)
+    except Unavailable:
+        return {}
+    return {
+        "used_bytes": user.used_bytes,
+        "quota_bytes": user.limit_bytes,
+        "site_used_bytes": site.used_bytes,
+        "site_quota_bytes": site.limit_bytes,
+    }
 
 
 @router.get("/api/tokens")
