@@ -61,8 +61,8 @@ class RootRegistration(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    name: str
-    http: str
+    name: str = Field(examples=["foo"])
+    http: str = Field(examples=["localhost:8001"])
     """Address where the publisher answers, ``host:port`` or a socket path, echoed verbatim."""
     subscribed: bool | None = None
     publisher: str | None = None
@@ -123,6 +123,105 @@ class Kind(StrEnum):
     """Any other file, served as a super-chunk of its bytes."""
     HDF5 = "hdf5"
     """An HDF5 file as a whole."""
+
+
+class SChunkInfo(Answer):
+    """How the chunks of a dataset or file are kept."""
+
+    cbytes: int
+    """Compressed bytes of all chunks."""
+    chunkshape: int
+    """Elements of a chunk."""
+    chunksize: int
+    """Bytes of a chunk."""
+    contiguous: bool
+    cparams: dict[str, Any]
+    """Compression parameters as Blosc2 names and numbers them."""
+    cratio: float
+    nbytes: int
+    """Uncompressed bytes of all chunks, padding included."""
+    urlpath: str | None
+    """Always null: the original told a path of its server."""
+    vlmeta: dict[str, Any]
+    """User attributes."""
+    nchunks: int
+    mtime: str | None
+
+
+class FreshnessInfo(Answer):
+    """How current a dataset of a published root is known to be."""
+
+    verified_age_s: float
+    """Seconds since the version was last known to be the publisher's."""
+    stale_s: float | None = None
+    """The same while the publisher cannot be reached; null otherwise."""
+
+
+class ArrayInfo(Answer):
+    """``/api/info`` of an array: a Blosc2 array, a dataset of an HDF5 file, or one that was unfolded."""
+
+    shape: list[int]
+    chunks: list[int]
+    blocks: list[int]
+    dtype: str
+    """Type as numpy writes it."""
+    schunk: SChunkInfo
+    mtime: str | None
+    """Last change, ISO 8601 in UTC."""
+    version: str | None = None
+    freshness: FreshnessInfo | None = None
+
+
+class FrameInfo(SChunkInfo):
+    """``/api/info`` of a frame of bytes, or of any file that is none of the others."""
+
+    version: str | None = None
+    freshness: FreshnessInfo | None = None
+
+
+class ExpressionInfo(Answer):
+    """``/api/info`` of an expression over datasets."""
+
+    shape: list[int]
+    dtype: str
+    expression: str
+    operands: dict[str, str]
+    """API path of the dataset behind each name."""
+    mtime: str | None
+    version: str | None = None
+    freshness: FreshnessInfo | None = None
+
+
+class MissingOperandsInfo(Answer):
+    """``/api/info`` of an expression some of whose datasets are gone."""
+
+    mtime: None
+    error: str
+    expr: str
+    missing_ops: dict[str, str]
+
+
+class UnreadableInfo(Answer):
+    """``/api/info`` of what cannot be read: its bytes are not what its name says, or its expression fits no more."""
+
+    mtime: str | None
+    error: str
+    reason: str | None = None
+    expr: str | None = None
+
+
+class Hdf5FileInfo(Answer):
+    """``/api/info`` of an HDF5 file as a whole."""
+
+    mtime: float
+    """Unix time in seconds."""
+    size: int
+    version: str | None = None
+    freshness: FreshnessInfo | None = None
+
+
+Info = ArrayInfo | FrameInfo | ExpressionInfo | MissingOperandsInfo | UnreadableInfo | Hdf5FileInfo
+"""What ``/api/info`` answers. Services make these as dictionaries, which cost less; tests compare the two."""
 
 
 class ManifestHeader(Answer):

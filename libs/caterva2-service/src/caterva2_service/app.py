@@ -6,6 +6,7 @@ import platform
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import distributions
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
@@ -13,9 +14,10 @@ from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from . import errors
-from .health import Health
+from . import errors, reference
+from .health import Health, Readiness
 from .metrics import CONTENT_TYPE_LATEST, Metrics
+from .reference import Meaning
 from .requests import RequestMiddleware
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -34,6 +36,7 @@ def service_app(
     middleware: Sequence[Middleware] = (),
     headers: Mapping[str, str] = DEFAULT_HEADERS,
     allowed_hosts: Sequence[str] = (),
+    parameters: Mapping[str, Meaning] = MappingProxyType({}),
 ) -> FastAPI:
     """Build an application that answers errors, health and metrics like every other service.
 
@@ -49,6 +52,8 @@ def service_app(
         Headers that every answer gets unless it has them already.
     allowed_hosts
         Values of ``Host`` that are answered; empty allows any.
+    parameters
+        Meaning of the parameters that operations share, by name in lower case, for the API's reference.
     """
     health = health or Health()
     metrics = metrics or Metrics()
@@ -56,11 +61,17 @@ def service_app(
     if allowed_hosts:
         outer.append(Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts)))
     app = FastAPI(
-        title=title, version=version, lifespan=_with_health(lifespan, health), middleware=[*outer, *middleware]
+        title=title,
+        version=version,
+        lifespan=_with_health(lifespan, health),
+        middleware=[*outer, *middleware],
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.health = health
     app.state.metrics = metrics
     errors.install(app)
+    reference.install(app, parameters)
     app.include_router(_operations(title, version, health, metrics))
     for router in routers:
         app.include_router(router)
@@ -90,21 +101,35 @@ def _operations(title: str, version: str, health: Health, metrics: Metrics) -> A
 
     @router.get("/healthz", summary="Whether the process answers")
     async def healthz() -> dict[str, str]:
+        """Answer, whatever else is down. For probes of liveness."""
         return {"status": "ok"}
 
-    @router.get("/readyz", summary="Whether the service can do its work, part by part")
+    @router.get(
+        "/readyz",
+        summary="Whether the service can do its work, part by part",
+        response_model=Readiness,
+        responses={503: {"description": "It cannot", "model": Readiness}},
+    )
     async def readyz() -> JSONResponse:
+        """Say of each part on which the service depends whether it works. Degraded is not dead."""
         status, body = health.readiness()
         return JSONResponse(body, status)
 
-    @router.get("/metrics", summary="Metrics in the text format of Prometheus", response_class=Response)
+    @router.get(
+        "/metrics",
+        summary="Metrics in the text format of Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     def exposition() -> Response:
+        """Answer with counts, sizes and durations since the start."""
         for name, part in health.snapshot().items():
             part_ok.labels(name).set(part.ok)
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/api/server", summary="Which versions run here")
     def server() -> dict[str, Any]:
+        """Name the service, and the packages that matter to its behaviour."""
         return {"name": title, "version": version, "python": platform.python_version(), "packages": _packages()}
 
     return router

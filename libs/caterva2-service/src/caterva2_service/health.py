@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,21 @@ class Part:
     required: bool = False
     since: float = 0.0
     """Unix time in seconds since which `ok` has its value."""
+
+
+class PartShown(BaseModel):
+    """State of one part in ``/readyz``."""
+
+    ok: bool
+    since: float = Field(description="Unix time in seconds.")
+    detail: str | None = None
+
+
+class Readiness(BaseModel):
+    """What ``/readyz`` answers."""
+
+    status: Literal["starting", "ready", "degraded", "failed"]
+    parts: dict[str, PartShown]
 
 
 class Health:

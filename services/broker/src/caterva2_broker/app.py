@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from caterva2_service.app import service_app
+from caterva2_service.reference import Meaning
 
 from . import __version__, handlers
 from .context import Context
@@ -29,4 +30,8 @@ def create_app(settings: BrokerSettings) -> FastAPI:
         lifespan=lifespan,
         routers=[handlers.router],
         allowed_hosts=settings.allowed_hosts,
+        parameters={
+            "name": Meaning("Name of a root", "foo"),
+            "kid": Meaning("`kid` of the service, as it is listed"),
+        },
     )

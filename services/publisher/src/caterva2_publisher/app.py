@@ -14,6 +14,7 @@ from caterva2_service.metrics import Metrics
 from . import __version__
 from .context import open_context
 from .handlers import ROUTERS
+from .handlers.meanings import MEANINGS
 from .settings import PublisherSettings
 
 
@@ -36,4 +37,5 @@ def create_app(settings: PublisherSettings) -> FastAPI:
         health=health,
         metrics=metrics,
         allowed_hosts=settings.allowed_hosts,
+        parameters=MEANINGS,
     )

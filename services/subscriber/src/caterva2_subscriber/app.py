@@ -17,6 +17,7 @@ from . import __version__
 from .auth.origin import SameOriginMiddleware
 from .context import Context
 from .handlers import ROUTERS
+from .handlers.meanings import MEANINGS
 from .hardening import Hardening
 from .hot import HotFetch
 from .settings import SubscriberSettings
@@ -52,4 +53,5 @@ def create_app(settings: SubscriberSettings, *, sandbox: Sandbox | None = None) 
             Middleware(HotFetch),
         ],
         allowed_hosts=settings.allowed_hosts,
+        parameters=MEANINGS,
     )

@@ -12,8 +12,8 @@ MAX_BODY_BYTES = 2**20
 """Largest body of a request that brings no file."""
 FILES = ("/api/upload/", "/api/append/")
 """Requests that bring files, which are limited by quotas as they arrive."""
-PROGRAMS = ("/assets/", "/docs", "/redoc")
-"""What is meant to act: the GUI's own files, and pages of the framework that bring their scripts from elsewhere."""
+PROGRAMS = ("/assets/",)
+"""What is meant to act: the GUI's own files."""
 PRIVATE = ("/api/", "/auth/")
 POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox"
 """For what is data: nothing in it may act, wherever it is shown. Pages of the GUI have a policy of their own."""

@@ -145,7 +145,10 @@ class PublishedResource:
     def info(self) -> Mapping[str, Any]:
         """What ``/api/info`` answers: the publisher's info, and which version of what age it is."""
         freshness = {"verified_age_s": round(self.freshness.verified_age_s, 3), "stale_s": self.freshness.stale_s}
-        mtime = timestamp(self.mtime) if self.mtime is not None else self._info.get("mtime")
+        mtime = self._info.get("mtime")
+        if self.mtime is not None:
+            # The original tells seconds of HDF5 files, and a date of anything else.
+            mtime = self.mtime if self.kind is Kind.HDF5 else timestamp(self.mtime)
         return {**self._info, "mtime": mtime, "version": self.etag, "freshness": freshness}
 
     async def chunk(self, nchunk: int) -> bytes:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
 from caterva2.paths import check_path
+from caterva2.wire import Info
 from caterva2_service.threads import Threads
 
 from ..context import ContextDep
@@ -22,14 +23,14 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 
 
-@router.get("/api/list", summary="Paths of all datasets and files")
+@router.get("/api/list", summary="Paths of all datasets and files", response_model=list[str])
 async def list_paths(context: ContextDep) -> Response:
     """Answer with a JSON list of paths, sorted."""
     body = await context.threads.run(lambda: orjson.dumps(context.catalog.paths()))
     return Response(body, media_type=JSON)
 
 
-@router.get("/api/info/{path:path}", summary="What a path holds")
+@router.get("/api/info/{path:path}", summary="What a path holds", response_model=Info)
 async def info(path: str, context: ContextDep, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """Answer with the info of the present version; its etag is in a header, unquoted as the original sends it."""
     entry = await context.threads.run(context.indexer.present, check_path(path))
@@ -39,7 +40,12 @@ async def info(path: str, context: ContextDep, if_none_match: Annotated[str | No
     return Response(entry.info, media_type=JSON, headers=headers)
 
 
-@router.get("/api/manifest", summary="The whole index at one seq")
+@router.get(
+    "/api/manifest",
+    summary="The whole index at one seq",
+    response_class=Response,
+    responses={200: {"content": {NDJSON: {}}}},
+)
 async def manifest(
     context: ContextDep,
     if_none_match: Annotated[str | None, Header()] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Header, Query, Response
@@ -23,8 +23,15 @@ from .conditions import wanted
 
 router = APIRouter(tags=["chunks"])
 
+OCTETS = "application/octet-stream"
 
-@router.get("/api/download/{path:path}", summary="One compressed chunk")
+
+@router.get(
+    "/api/download/{path:path}",
+    summary="One compressed chunk",
+    response_class=Response,
+    responses={200: {"content": {OCTETS: {}}}},
+)
 async def download(path: str, context: ContextDep, nchunk: Annotated[int, Query()] = -1) -> Response:
     """Answer with chunk `nchunk` of the present version, exactly as it is stored."""
     if nchunk < 0:
@@ -68,7 +75,11 @@ async def chunks(
     return _Chunks(stream, first, context.threads)
 
 
-@router.get("/api/digests/{path:path}", summary="Digests of the chunks of one version")
+@router.get(
+    "/api/digests/{path:path}",
+    summary="Digests of the chunks of one version",
+    response_model=dict[Literal["digests"], list[str | None]],
+)
 async def digests(
     path: str,
     context: ContextDep,

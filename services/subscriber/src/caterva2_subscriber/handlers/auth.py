@@ -37,7 +37,7 @@ class Registration(_Body):
     """A new account. Other fields that clients of the original send are ignored."""
 
     email: str = Field(max_length=320, examples=["ada@example.com"])
-    password: str
+    password: str = Field(examples=["correct horse battery"])
 
 
 class Mailbox(_Body):
@@ -49,15 +49,15 @@ class Mailbox(_Body):
 class NewPassword(_Body):
     """What the page behind a reset link sends."""
 
-    token: str
-    password: str
+    token: str = Field(examples=["the end of the link in the mail"])
+    password: str = Field(examples=["correct horse battery"])
 
 
 class PasswordChange(_Body):
     """A user's own password, old and new."""
 
-    old_password: str
-    new_password: str
+    old_password: str = Field(examples=["correct horse battery"])
+    new_password: str = Field(examples=["staple of another horse"])
 
 
 class User(BaseModel):
@@ -141,8 +141,8 @@ def set_session_cookie(response: Response, session: str, *, secure: bool) -> Non
 async def login(
     accounts: AccountsDep,
     caller: CallerDep,
-    username: Annotated[str, Form(max_length=320)],
-    password: Annotated[str, Form(max_length=1000)],
+    username: Annotated[str, Form(max_length=320, examples=["ada@example.com"])],
+    password: Annotated[str, Form(max_length=1000, examples=["correct horse battery"])],
 ) -> Response:
     """Log in; the session comes as a cookie."""
     session = await accounts.login(username, password, caller)

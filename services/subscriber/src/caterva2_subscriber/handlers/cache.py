@@ -78,7 +78,9 @@ async def prefetch(
 
 @router.post("/api/cache/verify", summary="Read everything in the cache")
 async def verify(
-    context: ContextDep, administrator: Administrator, path: Annotated[str, Query(max_length=2000)] = ""
+    context: ContextDep,
+    administrator: Administrator,
+    path: Annotated[str, Query(max_length=2000, description="Only what is at or below this; all without it")] = "",
 ) -> dict[str, int]:
     """Check every chunk against its digest and forget the damaged ones."""
     return asdict(await context.threads.run(context.store.verify, _canonical(path) if path else ""))

@@ -7,6 +7,8 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Header, Response
 
+from caterva2.wire import Info
+
 from ..auth.principal import OptionalPrincipal
 from ..context import ContextDep
 from .conditions import etag_matches
@@ -16,13 +18,13 @@ router = APIRouter(tags=["catalogue"])
 JSON = "application/json"
 
 
-@router.get("/api/list/{path:path}", summary="Paths below a root or directory")
+@router.get("/api/list/{path:path}", summary="Paths below a root or directory", response_model=list[str])
 async def list_paths(path: str, context: ContextDep, principal: OptionalPrincipal) -> Response:
     """Answer with the sorted paths at all levels below `path`, relative to it; the name alone for a dataset or file."""
     return Response(orjson.dumps(await context.library.list(principal, path)), media_type=JSON)
 
 
-@router.get("/api/info/{path:path}", summary="What a path holds")
+@router.get("/api/info/{path:path}", summary="What a path holds", response_model=Info)
 async def info(
     path: str,
     context: ContextDep,

@@ -25,7 +25,12 @@ from .sending import respond, started, with_current
 router = APIRouter(tags=["data"])
 
 
-@router.get("/api/chunk/{path:path}", summary="One compressed chunk", response_class=Response)
+@router.get(
+    "/api/chunk/{path:path}",
+    summary="One compressed chunk",
+    response_class=Response,
+    responses={200: {"content": {answers.OCTETS: {}}}},
+)
 async def chunk(
     path: str,
     request: Request,

@@ -20,12 +20,17 @@ STREAM_S = 300.0
 """Seconds after which a stream ends: its reader comes back by itself, and who that is gets checked again."""
 
 
-@router.get("/api/events", summary="Changes of datasets as they happen", response_class=StreamingResponse)
+@router.get(
+    "/api/events",
+    summary="Changes of datasets as they happen",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
 async def events(
     request: Request,
     context: ContextDep,
     principal: OptionalPrincipal,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str | None, Header(description="`id` behind which to go on; from now without it")] = None,
     last: Annotated[str | None, Query(max_length=64, description="As the header Last-Event-ID")] = None,
 ) -> StreamingResponse:
     """Stream events: ``changed``, ``removed``, ``root-online``, ``root-offline``, ``resync`` (something was missed).

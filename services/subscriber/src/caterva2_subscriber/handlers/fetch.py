@@ -27,7 +27,13 @@ from .sending import respond, started, with_current
 router = APIRouter(tags=["data"])
 
 HEADER_CODEC = "X-Cat2-Codec"
-"""How an exact frame is to be compressed: ``zstd``, ``lz4`` or ``none``."""
+CODEC = "How a frame that is made for this answer is compressed: `zstd`, `lz4` or `none`"
+FILTER = "Condition on the fields of a table, `(a < 5) & b`: only the rows that fulfil it"
+FIELD = "Name of a field of a table: only this one"
+INDICES = (
+    "JSON list with a selection for each of the first axes: a list of indices, an index, the text of a slice, or null "
+    "for all. Every combination of them is answered, as with `numpy.ix_`"
+)
 
 
 @router.get(
@@ -42,14 +48,14 @@ async def fetch(
     context: ContextDep,
     principal: OptionalPrincipal,
     slice_: Annotated[str | None, Query(max_length=1000)] = None,
-    filter_: Annotated[str | None, Query(alias="filter", max_length=4000)] = None,
-    field: Annotated[str | None, Query(max_length=1000)] = None,
-    indices: Annotated[str | None, Query(max_length=60_000)] = None,
+    filter_: Annotated[str | None, Query(alias="filter", max_length=4000, description=FILTER)] = None,
+    field: Annotated[str | None, Query(max_length=1000, description=FIELD)] = None,
+    indices: Annotated[str | None, Query(max_length=60_000, description=INDICES)] = None,
     v: Annotated[str | None, Query(max_length=100)] = None,
     if_none_match: Annotated[str | None, Header()] = None,
     if_match: Annotated[str | None, Header()] = None,
     range_: Annotated[str | None, Header(alias="range")] = None,
-    codec: Annotated[str | None, Header(alias=HEADER_CODEC)] = None,
+    codec: Annotated[str | None, Header(alias=HEADER_CODEC, description=CODEC)] = None,
 ) -> Response:
     """Answer with one contiguous frame: the stored file for the whole, otherwise the elements that are selected."""
     query = FetchQuery(slice_, filter_, field, indices, v, if_none_match, if_match, range_, codec)

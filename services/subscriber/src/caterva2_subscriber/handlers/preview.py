@@ -41,14 +41,19 @@ _TIFF = (".tif", ".tiff")
 Renderer = Callable[[str], str]
 
 
-@router.get("/api/preview/{path:path}", summary="A file to look at", response_class=Response)
+@router.get(
+    "/api/preview/{path:path}",
+    summary="A file to look at",
+    response_class=Response,
+    responses={200: {"content": {kind: {} for kind in ("text/html", "image/png", "application/pdf")}}},
+)
 async def preview(
     path: str,
     request: Request,
     context: ContextDep,
     principal: OptionalPrincipal,
     width: Annotated[int | None, Query(ge=1, le=8192, description="Largest width of a picture in pixels")] = None,
-    theme: Literal["light", "dark"] = "light",
+    theme: Annotated[Literal["light", "dark"], Query(description="Colours of pages")] = "light",
     v: Annotated[str | None, Query(max_length=100)] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:

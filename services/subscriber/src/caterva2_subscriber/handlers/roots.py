@@ -43,7 +43,10 @@ async def subscribe(name: str, context: ContextDep, principal: OptionalPrincipal
 
 @router.post("/api/unsubscribe/{name}", summary="Follow a root no longer")
 async def unsubscribe(
-    name: str, context: ContextDep, administrator: Administrator, free: Annotated[bool, Query()] = True
+    name: str,
+    context: ContextDep,
+    administrator: Administrator,
+    free: Annotated[bool, Query(description="Also forget its cached chunks")] = True,
 ) -> str:
     """Stop to follow a root, and forget its cached chunks unless ``free=false``."""
     check_root(name)

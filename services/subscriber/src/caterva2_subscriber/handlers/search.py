@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field
 
 from caterva2.errors import NotFound, RootNotFound, Unavailable
 from caterva2.paths import PERSONAL, PUBLIC, SHARED, SPECIAL_ROOTS, check_root, split
@@ -22,14 +23,51 @@ After = Annotated[str, Query(max_length=2000, description="`next` of the page be
 Coding = Annotated[str, Header(alias="accept-encoding")]
 
 
-@router.get("/api/search", summary="Datasets and files by name, type, shape and attributes", response_class=Response)
+class Entry(BaseModel):
+    """One dataset or file."""
+
+    path: str
+    kind: str = Field(description="`array`, `frame`, `file`, `hdf5`, or `lazy` for an expression")
+    dtype: str | None
+    shape: list[int] | None
+    nbytes: int
+    mtime: float | None = Field(description="Unix time in seconds")
+    etag: str
+
+
+class Folder(BaseModel):
+    """One folder, with all that is below it."""
+
+    name: str
+    count: int
+    nbytes: int
+
+
+class FoundPage(BaseModel):
+    """A page of what was found."""
+
+    total: int
+    entries: list[Entry]
+    next: str | None = Field(description="Where the next page begins (`after`); null at the end")
+
+
+class FolderPage(BaseModel):
+    """A page of what is in a folder; its folders come with the first page."""
+
+    path: str
+    folders: list[Folder]
+    entries: list[Entry]
+    next: str | None = Field(description="Where the next page begins (`after`); null at the end")
+
+
+@router.get("/api/search", summary="Datasets and files by name, type, shape and attributes", response_model=FoundPage)
 async def search(
     context: ContextDep,
     principal: OptionalPrincipal,
     q: Annotated[str, Query(max_length=500, description="Words that must all be found")] = "",
     kind: Annotated[Shown, Query(description="Only arrays with so many axes, tables of records, or files")] = "",
-    root: Annotated[str, Query(max_length=100)] = "",
-    sort: Literal["path", "-mtime"] = "path",
+    root: Annotated[str, Query(max_length=100, description="Only in this root")] = "",
+    sort: Annotated[Literal["path", "-mtime"], Query(description="By path, or the newest first")] = "path",
     after: After = "",
     limit: Limit = 100,
     accept_encoding: Coding = "",
@@ -57,7 +95,7 @@ async def search(
     return _page({"total": total}, page[:limit], page[limit - 1].path if len(page) > limit else None, accept_encoding)
 
 
-@router.get("/api/browse/{path:path}", summary="What is directly in a root or folder", response_class=Response)
+@router.get("/api/browse/{path:path}", summary="What is directly in a root or folder", response_model=FolderPage)
 async def browse_path(
     path: str,
     context: ContextDep,

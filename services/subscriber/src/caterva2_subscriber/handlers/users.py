@@ -235,8 +235,8 @@ async def read_audit(
     principal: Administrator,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(description="`id` of the last entry already seen")] = None,
-    action: str | None = None,
-    actor: str | None = None,
+    action: Annotated[str | None, Query(description="Only what was done in this way")] = None,
+    actor: Annotated[str | None, Query(description="Only what this user did")] = None,
 ) -> list[AuditShown]:
     """Who did what, the newest first (administrators)."""
     entries = await accounts.audit.read(limit=limit, before=before, action=action, actor=actor)

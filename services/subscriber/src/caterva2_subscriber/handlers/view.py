@@ -162,7 +162,10 @@ async def view_slice(asked: AskedDep, s: Slice = None, shuffle: Filter = None) -
 
 @router.get("/tile/{path:path}", summary="One tile of a large picture", response_class=Response, responses=OCTETS)
 async def view_tile(
-    asked: AskedDep, level: Annotated[int, Query(ge=0, le=40)], s: Slice = None, shuffle: Filter = None
+    asked: AskedDep,
+    level: Annotated[int, Query(ge=0, le=40, description="Level of the pyramid; 0 is the data")],
+    s: Slice = None,
+    shuffle: Filter = None,
 ) -> Response:
     """Answer with at most 512 by 512 pixels of a level of the mean pyramid.
 
@@ -188,7 +191,10 @@ async def view_tile(
     "/line/{path:path}", summary="A line at the resolution of a screen", response_class=Response, responses=OCTETS
 )
 async def view_line(
-    asked: AskedDep, s: Slice = None, n: Annotated[int, Query(ge=1, le=100_000)] = 2400, shuffle: Filter = None
+    asked: AskedDep,
+    s: Slice = None,
+    n: Annotated[int, Query(ge=1, le=100_000, description="Pixels, about")] = 2400,
+    shuffle: Filter = None,
 ) -> Response:
     """Answer with minimum and maximum of every ``X-Step`` values, or with the values where there are few."""
     started = time.perf_counter()
@@ -227,7 +233,7 @@ async def _envelope(asked: Asked, resource: Resource, selection: Selection, axis
     return np.ascontiguousarray(joined[::-1]) if line.flipped else joined
 
 
-@router.get("/stats/{path:path}", summary="Statistics of a slice")
+@router.get("/stats/{path:path}", summary="Statistics of a slice", response_model=dict[str, Any])
 async def view_stats(asked: AskedDep, s: Slice = None) -> Response:
     """Answer with minimum, maximum, mean, deviation, percentiles 0.5 and 99.5 and a histogram.
 
@@ -262,7 +268,10 @@ async def view_stats(asked: AskedDep, s: Slice = None) -> Response:
 async def view_rows(
     asked: AskedDep,
     s: Slice = None,
-    where: Annotated[str | None, Query(alias="filter", max_length=1000, examples=["energy > 3"])] = None,
+    where: Annotated[
+        str | None,
+        Query(alias="filter", max_length=1000, description="Condition on the fields", examples=["energy > 3"]),
+    ] = None,
     sort: Annotated[str | None, Query(max_length=200, description="Field, with `-` for the largest first")] = None,
 ) -> Response:
     """Answer with records; their first field ``#`` is the place in the dataset. ``X-Total`` counts those
@@ -298,7 +307,9 @@ async def view_rows(
 
 @router.get("/export/{path:path}", summary="A slice as .npy or .csv", response_class=Response, responses=OCTETS)
 async def view_export(
-    asked: AskedDep, s: Slice = None, kind: Annotated[Literal["npy", "csv"], Query(alias="format")] = "npy"
+    asked: AskedDep,
+    s: Slice = None,
+    kind: Annotated[Literal["npy", "csv"], Query(alias="format", description="Kind of the file")] = "npy",
 ) -> Response:
     """Answer with a file: numpy's own format, or text with one row a line (at most two axes)."""
 
