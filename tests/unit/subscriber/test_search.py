@@ -6,7 +6,8 @@ import pytest
 
 from caterva2.errors import NotAContainer, NotFound
 from caterva2.wire import Kind
-from caterva2_subscriber.search import Summary, browse, matching, summarize
+from caterva2_subscriber.search import browse, matching
+from caterva2_subscriber.summary import Summary, summarize
 
 
 def _array(path: str, shape: list[int], dtype: str = "float32", **attributes: object) -> Summary:

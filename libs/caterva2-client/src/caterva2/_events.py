@@ -24,11 +24,11 @@ class Event:
     """One change that the subscriber has seen."""
 
     kind: str
-    """What happened: ``changed``, ``removed``, ``root-online``, ``root-offline``, or ``resync``: something was missed,
-    look at everything again."""
+    """What happened: ``added``, ``changed``, ``removed``, ``root-online``, ``root-offline``, or ``resync``: something
+    was missed, look at everything again."""
     root: str | None = None
     path: str | None = None
-    """The dataset or file, with its root; None where a whole root is meant."""
+    """The dataset or file, with its root; None where a whole root is meant: many things of it changed."""
     version: str | None = None
     """The new version of the dataset."""
     id: str | None = None

@@ -1,5 +1,7 @@
 """Local catalogue of the roots that this subscriber knows: who publishes them, and what is in those it follows.
 
+What is in the users' spaces is noted in it too, for search and events; the truth about those is on disk.
+
 One SQLite file (WAL) in the state directory, whatever the database of people is, so that list, info and cached reads
 go on while everything else is down. Methods block for tens of microseconds (`entry`) to seconds (a large manifest);
 all but `entry` and what only looks at `roots` belong into a thread.
@@ -13,11 +15,12 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from caterva2.events import DatasetEvent, Operation
 from caterva2.wire import Bus, Kind, ManifestEntry, ManifestHeader, Root
@@ -46,6 +49,8 @@ CREATE TABLE entries (
     PRIMARY KEY (root, path)
 ) WITHOUT ROWID;
 """
+SPACE_MARK = "@"
+"""First character of the names of spaces, whose entries belong to no life of a publisher."""
 _REMEMBERED = 4096
 """Entries kept parsed in memory."""
 MANY_CHANGES = 1000
@@ -103,6 +108,10 @@ class Change:
     path: str = ""
     etag: str | None = None
     seq: int = 0
+    is_new: bool = False
+    """Whether there was nothing at the path before."""
+    owner: UUID | None = None
+    """Whose ``@personal`` it is."""
 
 
 class Catalog:
@@ -194,8 +203,8 @@ class Catalog:
         found = self._remembered.get(key)
         if found is not None:
             return found
-        state = self.roots.get(root)
-        if state is None or state.epoch is None:
+        epoch = self._epoch(root)
+        if epoch is None:
             return None
         generation = self._generation
         row = self._reader.execute(
@@ -203,7 +212,7 @@ class Catalog:
         ).fetchone()
         if row is None:
             return None
-        found = _entry(root, path, state.epoch, row)
+        found = _entry(root, path, epoch, row)
         with self._remembering:
             # A change that was committed since the row was read must not be undone here.
             if generation == self._generation:
@@ -225,8 +234,8 @@ class Catalog:
 
     def entries(self, root: str, path: str = "", *, after: str = "", limit: int = 1000) -> list[Entry]:
         """Return a page of the entries at or below `path`, sorted by path, that come behind `after`."""
-        state = self.roots.get(root)
-        if state is None or state.epoch is None:
+        epoch = self._epoch(root)
+        if epoch is None:
             return []
         rows = self._reader.execute(
             "SELECT path, etag, kind, nbytes, mtime, seq, info FROM entries WHERE root = :root AND path > :after"
@@ -234,32 +243,41 @@ class Catalog:
             " ORDER BY path LIMIT :limit",
             {"root": root, "path": path, "after": after, "limit": limit},
         )
-        return [_entry(root, row[0], state.epoch, row[1:]) for row in rows]
+        return [_entry(root, row[0], epoch, row[1:]) for row in rows]
+
+    def _epoch(self, root: str) -> str | None:
+        """Return the life that the entries of a root belong to, or None if there are none; spaces have only one."""
+        if root.startswith(SPACE_MARK):
+            return ""
+        state = self.roots.get(root)
+        return None if state is None else state.epoch
 
     # --- changes ---------------------------------------------------------------------
-    def apply(self, event: DatasetEvent) -> bool:
+    def apply(self, event: DatasetEvent) -> list[Change] | None:
         """Apply one event in one transaction, if it is the next one of its root.
 
         Returns
         -------
-        bool
-            False if the event says that something was missed: another epoch, a gap, or many changes at once. The
-            manifest is then needed. Events that are known already are True and have no effect.
+        list of Change or None
+            What is different now: one change, or none for an event that is known already. None if the event says that
+            something was missed: another epoch, a gap, or many changes at once. The manifest is then needed.
         """
         state = self.roots.get(event.root)
         if state is None or not state.subscribed:
-            return True
+            return []
         if state.epoch != event.epoch:
-            return False
+            return None
         if event.seq <= state.seq:
-            return True
+            return []
         if event.seq != state.seq + 1 or event.operation is Operation.MANIFEST:
-            return False
+            return None
         with self._transaction() as db:
+            key = (event.root, event.path)
+            known = db.execute("SELECT 1 FROM entries WHERE root = ? AND path = ?", key).fetchone() is not None
             if event.operation is Operation.REMOVED:
-                db.execute("DELETE FROM entries WHERE root = ? AND path = ?", (event.root, event.path))
+                db.execute("DELETE FROM entries WHERE root = ? AND path = ?", key)
             else:
-                info = None if event.info is None else json.dumps(event.info)
+                info = _encode(event.info)
                 kind = (event.kind or Kind.FILE).value
                 db.execute(
                     "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -267,7 +285,20 @@ class Catalog:
                 )
             self._write_root(db, replace(self.roots[event.root], seq=event.seq))
         self._forget(event.root, event.path)
-        return True
+        if event.operation is Operation.REMOVED and not known:
+            return []
+        return [Change(event.root, event.operation, event.path, event.etag, event.seq, is_new=not known)]
+
+    def change_space(self, space: str, entries: Iterable[Entry], removed: Iterable[str]) -> None:
+        """Take over what is new, different, or gone in a space; see `spaces.inventory`."""
+        rows = [
+            (space, each.path, each.etag, each.kind.value, each.nbytes, each.mtime, each.seq, _encode(each.info))
+            for each in entries
+        ]
+        with self._transaction() as db:
+            db.executemany("DELETE FROM entries WHERE root = ? AND path = ?", [(space, path) for path in removed])
+            db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._forget(space)
 
     def complete(self, entry: Entry, info: dict[str, Any]) -> None:
         """Add the info that an event came without, if the entry is still at the same version."""
@@ -310,8 +341,9 @@ class Catalog:
                 return []
             if state.epoch == header.epoch and header.seq < state.seq:
                 return None
-            changed: list[tuple[str, str, int]] = db.execute(
-                f"SELECT i.path, i.etag, i.seq FROM {table} i LEFT JOIN entries e ON e.root = ? AND e.path = i.path"  # noqa: S608
+            changed: list[tuple[str, str, int, bool]] = db.execute(
+                f"SELECT i.path, i.etag, i.seq, e.path IS NULL FROM {table} i"  # noqa: S608
+                " LEFT JOIN entries e ON e.root = ? AND e.path = i.path"
                 " WHERE e.path IS NULL OR e.etag <> i.etag OR e.info IS NOT i.info OR e.kind <> i.kind",
                 (root,),
             ).fetchall()
@@ -322,15 +354,16 @@ class Catalog:
             db.executemany("DELETE FROM entries WHERE root = ? AND path = ?", [(root, path) for (path,) in removed])
             db.executemany(
                 f"INSERT OR REPLACE INTO entries SELECT ?, * FROM {table} WHERE path = ?",  # noqa: S608
-                [(root, path) for path, _, _ in changed],
+                [(root, path) for path, *_ in changed],
             )
             self._write_root(db, replace(state, epoch=header.epoch, seq=header.seq, verified=time.time()))
         self._forget(root)
-        if len(changed) + len(removed) > MANY_CHANGES:
+        # What a root held when it was first followed is no news.
+        if len(changed) + len(removed) > MANY_CHANGES or state.epoch is None:
             return [Change(root, Operation.MANIFEST, seq=header.seq)]
         return [
             *(Change(root, Operation.REMOVED, path, seq=header.seq) for (path,) in removed),
-            *(Change(root, Operation.CHANGED, path, etag, seq) for path, etag, seq in changed),
+            *(Change(root, Operation.CHANGED, path, etag, seq, bool(is_new)) for path, etag, seq, is_new in changed),
         ]
 
     # --- facts ---------------------------------------------------------------------
@@ -460,6 +493,10 @@ class Staged:
     def discard(self) -> None:
         """Remove what was staged."""
         self._catalog._unstage(self._table)
+
+
+def _encode(info: Mapping[str, Any] | None) -> str | None:
+    return None if info is None else json.dumps(info)
 
 
 def _entry(root: str, path: str, epoch: str, row: tuple[Any, ...]) -> Entry:

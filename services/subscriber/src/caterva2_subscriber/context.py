@@ -101,8 +101,19 @@ class Context:
             catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads
         )
         library = Library(people.rights, published)
-        spaces, builder = await open_spaces(settings, stack, people, library=library, threads=threads, sandbox=sandbox)
         changes = tracking.changes
+        live = await stack.enter_async_context(LiveEvents.open(changes, tracking.roots))
+        opened = await open_spaces(
+            settings,
+            stack,
+            people,
+            library=library,
+            catalog=catalog,
+            publish=changes.publish,
+            threads=threads,
+            sandbox=sandbox,
+        )
+        index = SearchIndex.open(catalog, library, opened.inventory, changes, threads)
         return cls(
             settings=settings,
             health=health,
@@ -117,13 +128,13 @@ class Context:
             tracking=tracking,
             published=published,
             library=library,
-            spaces=spaces,
+            spaces=opened.spaces,
             planes=Planes(threads),
-            live=await stack.enter_async_context(LiveEvents.open(changes, tracking.roots)),
-            index=await stack.enter_async_context(SearchIndex.open(catalog, library, changes, threads)),
+            live=live,
+            index=await stack.enter_async_context(index),
             shrinker=Shrinker(),
             bundle=await threads.run(Bundle, settings.urlbase),
-            builder=builder,
+            builder=opened.builder,
         )
 
 

@@ -164,6 +164,10 @@ class Library:
         """Let `provider` answer for the special root `root`."""
         self._special[root] = provider
 
+    def require_root(self, root: str) -> None:
+        """Return if something answers for the special root `root`. Raises RootNotFound."""
+        self._provider(root)
+
     def _provider(self, root: str) -> Provider:
         provider = self._special.get(root)
         if provider is None:

@@ -1,4 +1,4 @@
-"""What happened here lately, for those who watch: changes of datasets, publishers that come and go.
+"""What happened here lately, for those who watch: changes of datasets and files, publishers that come and go.
 
 Events are numbered within one life of the process, so that a reader who was away for a while gets what was missed; who
 was away too long is told to look at everything again.
@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
+from uuid import UUID
 
 from caterva2.events import Operation
 from caterva2.wire import Root, RootState
@@ -33,6 +34,7 @@ LOOK_S = 1.0
 class Happened(StrEnum):
     """Kinds of events."""
 
+    ADDED = "added"
     CHANGED = "changed"
     REMOVED = "removed"
     ROOT_ONLINE = "root-online"
@@ -50,6 +52,8 @@ class LiveEvent:
     root: str = ""
     path: str = ""
     etag: str | None = None
+    owner: UUID | None = None
+    """Whose ``@personal`` it is."""
 
 
 class LiveEvents:
@@ -89,7 +93,7 @@ class LiveEvents:
     async def _take_changes(self) -> None:
         with self._changes.subscribe() as changes:
             async for change in changes:
-                await self._add(_happened(change), change.root, change.path, change.etag)
+                await self._add(_happened(change), change.root, change.path, change.etag, change.owner)
 
     async def _watch_roots(self) -> None:
         before = self._states()
@@ -107,9 +111,16 @@ class LiveEvents:
     def _states(self) -> dict[str, RootState | None]:
         return {root.name: root.state for root in self._roots()}
 
-    async def _add(self, happened: Happened, root: str = "", path: str = "", etag: str | None = None) -> None:
+    async def _add(
+        self,
+        happened: Happened,
+        root: str = "",
+        path: str = "",
+        etag: str | None = None,
+        owner: UUID | None = None,
+    ) -> None:
         self._last += 1
-        self._events.append(LiveEvent(self._last, happened, root, path, etag))
+        self._events.append(LiveEvent(self._last, happened, root, path, etag, owner))
         async with self._news:
             self._news.notify_all()
 
@@ -146,9 +157,13 @@ class LiveEvents:
 
 
 async def may_see(event: LiveEvent, principal: Principal, rights: Rights) -> bool:
-    """Tell whether a reader may know of an event."""
+    """Tell whether a reader may know of an event. Raises Unavailable."""
+    if event.owner is not None and event.owner != principal.user_id:
+        return False
     return not event.root or await rights.readable(principal, event.root)
 
 
 def _happened(change: Change) -> Happened:
-    return Happened.REMOVED if change.operation is Operation.REMOVED else Happened.CHANGED
+    if change.operation is Operation.REMOVED:
+        return Happened.REMOVED
+    return Happened.ADDED if change.is_new else Happened.CHANGED

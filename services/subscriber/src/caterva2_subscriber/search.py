@@ -1,104 +1,58 @@
 """Finding datasets by name, type, shape and attributes, in roots of any size.
 
-Published roots are held in memory in a compact form, built on the first search and kept up to date change by change, so
-that a keystroke costs a scan of short texts and no parsing.
+Roots are held in memory in a compact form, built from the catalogue on the first search and kept up to date change by
+change, so that a keystroke costs a scan of short texts and no parsing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 from caterva2.errors import Caterva2Error, NotAContainer, NotFound
 from caterva2.events import Operation
-from caterva2.paths import SPECIAL_ROOTS, split
+from caterva2.paths import PERSONAL, SPECIAL_ROOTS, split
 from caterva2.wire import Kind
 from caterva2_service.threads import Threads
 
 from .auth.principal import Principal
 from .catalog import Catalog, Entry
 from .library import Library, Resource
+from .spaces.inventory import READ_BY_READER, Inventory
+from .summary import Shown, Summary, nbytes_of, summarize
 from .tracking import Changes
 
 _PAGE = 2000
+_HELD = 64
+"""Roots and spaces held in memory, before personal spaces are dropped from it."""
+BY_READER = "by-reader"
+"""Kind of a summary that stands for one that the reader has to make."""
 _OPEN_AT_ONCE = 8
-
-Shown = Literal["", "1d", "2d", "nd", "table", "file"]
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """One dataset or file in little room."""
+class Found:
+    """What is known of a root."""
 
-    path: str
-    """API path."""
-    kind: str
-    """`Kind`, or ``lazy`` for an expression."""
-    dtype: str | None
-    shape: tuple[int, ...] | None
-    nbytes: int
-    mtime: float | None
-    """Unix time in seconds."""
-    etag: str
-    text: str = field(repr=False, default="")
-    """Everything that is searched, in lower case."""
-
-    def shown(self) -> dict[str, Any]:
-        """Return what the API answers."""
-        values = asdict(self)
-        del values["text"]
-        return values
-
-    def is_shown_as(self, shown: Shown) -> bool:
-        """Tell whether the dataset is of the kind that was asked for."""
-        if not shown:
-            return True
-        if self.shape is None:
-            return shown == "file"
-        is_table = (self.dtype or "").startswith(("[", "{"))
-        if shown == "table":
-            return is_table
-        axes = len(self.shape)
-        return not is_table and {"1d": axes == 1, "2d": axes == 2, "nd": axes > 2}.get(shown, False)
-
-
-def summarize(path: str, kind: Kind, etag: str, mtime: float | None, info: Mapping[str, Any], nbytes: int) -> Summary:
-    """Return the summary of a dataset or file from its info."""
-    shape = info.get("shape")
-    dtype = info.get("dtype")
-    schunk = info.get("schunk") or info
-    attributes = schunk.get("vlmeta") or {}
-    lazy = "expression" in info
-    words = [path, dtype or "", "x".join(map(str, shape)) if shape is not None else "", "lazy" if lazy else kind.value]
-    words += [f"{name}={_brief(value)}" for name, value in attributes.items()]
-    if lazy:
-        words.append(str(info["expression"]))
-    return Summary(
-        path=path,
-        kind="lazy" if lazy else kind.value,
-        dtype=dtype,
-        shape=None if shape is None else tuple(shape),
-        nbytes=nbytes,
-        mtime=mtime,
-        etag=etag,
-        text=" ".join(words).lower(),
-    )
-
-
-def _brief(value: Any) -> str:
-    return str(value)[:200]
+    summaries: list[Summary]
+    """By path."""
+    pending: int
+    """Files whose types, shapes and attributes are not known yet."""
 
 
 class _RootIndex:
-    """Summaries of one published root."""
+    """Summaries of one root or space."""
 
     def __init__(self) -> None:
         self.summaries: dict[str, Summary] | None = None
         self.ordered: list[Summary] | None = None
+        self.by_reader: set[str] = set()
+        """API paths of what each reader has to open: expressions, which the reader's rights are needed for."""
         self.stale: set[str] = set()
         """Paths that changed since they were read."""
         self.refreshing = asyncio.Lock()
@@ -112,18 +66,24 @@ class _RootIndex:
 class SearchIndex:
     """Summaries of every root that somebody searched."""
 
-    def __init__(self, catalog: Catalog, library: Library, changes: Changes, threads: Threads) -> None:
+    def __init__(
+        self, catalog: Catalog, library: Library, inventory: Inventory, changes: Changes, threads: Threads
+    ) -> None:
         self._catalog = catalog
         self._library = library
+        self._inventory = inventory
         self._changes = changes
         self._threads = threads
-        self._roots: dict[str, _RootIndex] = {}
+        self._roots: OrderedDict[str, _RootIndex] = OrderedDict()
+        inventory.on_noted(self._note)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, catalog: Catalog, library: Library, changes: Changes, threads: Threads) -> AsyncIterator[Self]:
+    async def open(
+        cls, catalog: Catalog, library: Library, inventory: Inventory, changes: Changes, threads: Threads
+    ) -> AsyncIterator[Self]:
         """Follow changes until left."""
-        index = cls(catalog, library, changes, threads)
+        index = cls(catalog, library, inventory, changes, threads)
         following = asyncio.create_task(index._follow())
         try:
             await asyncio.sleep(0)
@@ -144,23 +104,47 @@ class SearchIndex:
                 else:
                     index.stale.add(change.path)
 
-    async def summaries(self, principal: Principal, root: str) -> list[Summary]:
+    def _note(self, space: str, paths: Iterable[str]) -> None:
+        index = self._roots.get(space)
+        if index is not None:
+            index.stale.update(paths)
+
+    async def summaries(self, principal: Principal, root: str) -> Found:
         """Return the summaries of a root, sorted by path. Rights are the caller's business.
 
         Raises
         ------
         RootNotFound, NotAuthenticated, Unavailable
         """
+        pending, key = 0, root
         if root in SPECIAL_ROOTS:
-            return await self._of_space(principal, root)
-        index = self._roots.setdefault(root, _RootIndex())
+            self._library.require_root(root)
+            key = self._inventory.key(principal, root)
+        index = self._index(key)
+        if root in SPECIAL_ROOTS:
+            pending = await self._inventory.refresh(key)
         async with index.refreshing:
-            return await self._refreshed(root, index)
+            summaries = await self._refreshed(key, index)
+            by_reader = frozenset(index.by_reader)
+        if by_reader:
+            summaries = await self._read_by_reader(principal, summaries, by_reader)
+        return Found(summaries, pending)
+
+    def _index(self, key: str) -> _RootIndex:
+        index = self._roots.setdefault(key, _RootIndex())
+        self._roots.move_to_end(key)
+        if len(self._roots) > _HELD:
+            oldest = next((name for name in self._roots if name.startswith(f"{PERSONAL}/") and name != key), None)
+            if oldest is not None:
+                del self._roots[oldest]
+        return index
 
     async def _refreshed(self, root: str, index: _RootIndex) -> list[Summary]:
         if index.summaries is None:
             index.stale.clear()
+            index.by_reader.clear()
             index.summaries = await self._threads.run(self._read_root, root)
+            index.by_reader.update(s.path for s in index.summaries.values() if s.kind == BY_READER)
             index.ordered = None
         stale, index.stale = index.stale, set()
         if stale:
@@ -168,10 +152,7 @@ class SearchIndex:
             # The manifest may have been replaced meanwhile.
             summaries = index.summaries if index.summaries is not None else {}
             for path, entry in fresh.items():
-                if entry is None:
-                    summaries.pop(path, None)
-                else:
-                    summaries[path] = _of_entry(entry)
+                _replace(summaries, index.by_reader, path, entry)
             index.ordered = None
         if index.ordered is None:
             known = index.summaries or {}
@@ -186,34 +167,46 @@ class SearchIndex:
             after = page[-1].path
         return found
 
-    async def _of_space(self, principal: Principal, root: str) -> list[Summary]:
-        paths = await self._library.list(principal, root)
+    async def _read_by_reader(
+        self, principal: Principal, summaries: list[Summary], paths: frozenset[str]
+    ) -> list[Summary]:
+        """Open what only the reader can, with the reader's rights; what is hidden from the reader is left out."""
         turn = asyncio.Semaphore(_OPEN_AT_ONCE)
 
-        async def one(rel: str) -> Summary | None:
+        async def one(path: str) -> tuple[str, Summary | None]:
             async with turn:
                 try:
-                    return _of_resource(await self._library.open(principal, f"{root}/{rel}"))
+                    return path, _of_resource(await self._library.open(principal, path))
                 except NotFound:
-                    return None  # it was removed since it was listed
+                    return path, None  # it was removed since it was listed
                 except Caterva2Error as error:
-                    return summarize(f"{root}/{rel}", Kind.FILE, "", None, {"error": error.detail}, 0)
+                    return path, summarize(path, Kind.FILE, "", None, {"error": error.detail}, 0)
 
-        found = await asyncio.gather(*(one(rel) for rel in paths))
-        return sorted((summary for summary in found if summary is not None), key=lambda summary: summary.path)
+        opened = dict(await asyncio.gather(*(one(path) for path in paths)))
+        replaced = (opened.get(summary.path, summary) for summary in summaries)
+        return [summary for summary in replaced if summary is not None]
+
+
+def _replace(summaries: dict[str, Summary], by_reader: set[str], path: str, entry: Entry | None) -> None:
+    before = summaries.pop(path, None)
+    if before is not None:
+        by_reader.discard(before.path)
+    if entry is not None:
+        summaries[path] = summary = _of_entry(entry)
+        if summary.kind == BY_READER:
+            by_reader.add(summary.path)
 
 
 def _of_entry(entry: Entry) -> Summary:
-    return summarize(f"{entry.root}/{entry.path}", entry.kind, entry.etag, entry.mtime, entry.info or {}, entry.nbytes)
+    info = entry.info or {}
+    path = f"{entry.root.partition('/')[0]}/{entry.path}"
+    summary = summarize(path, entry.kind, info.get("version", entry.etag), entry.mtime, info, entry.nbytes)
+    return replace(summary, kind=BY_READER) if READ_BY_READER in info else summary
 
 
 def _of_resource(resource: Resource) -> Summary:
-    info = resource.info
-    schunk = info.get("schunk") or info
-    nbytes = schunk.get("nbytes", info.get("size"))
-    if nbytes is None:
-        nbytes = resource.layout.nbytes if resource.layout is not None else 0
-    return summarize(resource.path, resource.kind, resource.etag, resource.mtime, info, nbytes)
+    nbytes = nbytes_of(resource.info, resource.layout.nbytes if resource.layout is not None else 0)
+    return summarize(resource.path, resource.kind, resource.etag, resource.mtime, resource.info, nbytes)
 
 
 def matching(summaries: Iterable[Summary], words: str, shown: Shown) -> list[Summary]:

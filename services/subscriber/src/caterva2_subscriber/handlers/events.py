@@ -9,6 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
+from caterva2.errors import Unavailable
+
 from ..auth.principal import OptionalPrincipal, Principal
 from ..context import Context, ContextDep
 from ..live import Happened, LiveEvent, may_see
@@ -33,9 +35,11 @@ async def events(
     last_event_id: Annotated[str | None, Header(description="`id` behind which to go on; from now without it")] = None,
     last: Annotated[str | None, Query(max_length=64, description="As the header Last-Event-ID")] = None,
 ) -> StreamingResponse:
-    """Stream events: ``changed``, ``removed``, ``root-online``, ``root-offline``, ``resync`` (something was missed).
+    """Stream events: ``added``, ``changed``, ``removed``, ``root-online``, ``root-offline``, ``resync``.
 
-    The data are JSON: ``root``, ``path`` below it, ``etag``. Only roots that the reader may read are told of.
+    The data are JSON: ``root``, ``path`` below it, ``etag``; without a path, many things of the root changed.
+    ``resync`` says that something was missed, as after a restart of the subscriber. Only roots that the reader may
+    read are told of, the users' own included.
     """
     stream = _stream(request, context, principal, last_event_id or last)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -60,6 +64,10 @@ async def _stream(
         if not found:
             yield b": ping\n\n"
         for event in found:
+            try:
+                seen = await may_see(event, principal, context.rights)
+            except Unavailable:
+                return  # the reader comes back for it, when its rights can be looked up
             position = event.number
-            if await may_see(event, principal, context.rights):
+            if seen:
                 yield live.format(event)

@@ -13,7 +13,8 @@ from caterva2.paths import PERSONAL, PUBLIC, SHARED, SPECIAL_ROOTS, check_root, 
 
 from ..auth.principal import OptionalPrincipal, Principal
 from ..context import Context, ContextDep
-from ..search import Shown, Summary, browse, matching
+from ..search import browse, matching
+from ..summary import Shown, Summary
 from .compression import compress
 
 router = APIRouter(tags=["catalogue"])
@@ -74,25 +75,28 @@ async def search(
 ) -> Response:
     """Answer with a page of what is found in the roots that the reader may read: ``entries``, ``total``, ``next``.
 
-    Words are looked for in paths, types (`float32`), shapes (`1030x1065`) and attributes (`units=mA`).
+    Words are looked for in paths, types (`float32`), shapes (`1030x1065`) and attributes (`units=mA`). ``pending``
+    files of users are so new that they are found by their names only, for a moment.
     """
     roots = [check_root(root)] if root else await _readable(context, principal)
     if root and not await context.rights.readable(principal, root):
         raise RootNotFound(f"{root} not known by the broker")
     found: list[Summary] = []
+    pending = 0
     for name in roots:
         try:
-            summaries = await context.index.summaries(principal, name)
+            held = await context.index.summaries(principal, name)
         except NotFound:
             continue  # it went away since the roots were listed
-        found += await context.threads.run(matching, summaries, q, kind)
+        pending += held.pending
+        found += await context.threads.run(matching, held.summaries, q, kind)
+    head = {"total": len(found), "pending": pending}
     if sort == "-mtime":
         found.sort(key=lambda summary: -(summary.mtime or 0.0))
-        return _page({"total": len(found)}, found[:limit], None, accept_encoding)
+        return _page(head, found[:limit], None, accept_encoding)
     found.sort(key=lambda summary: summary.path)
-    total = len(found)
     page = [summary for summary in found if summary.path > after][: limit + 1]
-    return _page({"total": total}, page[:limit], page[limit - 1].path if len(page) > limit else None, accept_encoding)
+    return _page(head, page[:limit], page[limit - 1].path if len(page) > limit else None, accept_encoding)
 
 
 @router.get("/api/browse/{path:path}", summary="What is directly in a root or folder", response_model=FolderPage)
@@ -110,8 +114,8 @@ async def browse_path(
     await context.rights.require_read(principal, root)
     if root not in SPECIAL_ROOTS:
         await context.tracking.require_known(root)
-    summaries = await context.index.summaries(principal, root)
-    folders, entries = await context.threads.run(browse, summaries, path)
+    held = await context.index.summaries(principal, root)
+    folders, entries = await context.threads.run(browse, held.summaries, path)
     page = [summary for summary in entries if summary.path > after][: limit + 1]
     shown = [] if after else [{"name": f.name, "count": f.count, "nbytes": f.nbytes} for f in folders]
     following = page[limit - 1].path if len(page) > limit else None

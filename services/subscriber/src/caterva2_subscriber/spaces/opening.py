@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from caterva2.errors import Unavailable
 from caterva2.paths import PERSONAL, PUBLIC, SHARED
@@ -12,12 +14,14 @@ from caterva2_formats.sandbox import Sandbox
 from caterva2_service.log import get_logger
 from caterva2_service.threads import Threads
 
+from ..catalog import Catalog, Change
 from ..compute.expressions import Expressions
 from ..db import Quotas
 from ..library import Library
 from ..people import People
 from ..settings import SubscriberSettings
 from .building import Builder
+from .inventory import Inventory
 from .provider import Foreign, SpaceProvider
 from .store import Spaces
 
@@ -28,29 +32,44 @@ FOREIGN_THREADS = 4
 _log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedSpaces:
+    """What changes the special roots, and what knows what is in them."""
+
+    spaces: Spaces
+    builder: Builder
+    inventory: Inventory
+
+
 async def open_spaces(
     settings: SubscriberSettings,
     stack: AsyncExitStack,
     people: People,
     *,
     library: Library,
+    catalog: Catalog,
+    publish: Callable[[Iterable[Change]], None],
     threads: Threads,
     sandbox: Sandbox | None = None,
-) -> tuple[Spaces, Builder]:
+) -> OpenedSpaces:
     """Let `library` know the special roots; return what changes them. `stack` closes it again.
 
     Parameters
     ----------
+    publish
+        Told what changed in them.
     sandbox
         Starts confined processes; None for one of its own.
     """
     foreign = _open_foreign(stack, sandbox)
     expressions = Expressions(library, threads)
     provider = SpaceProvider(settings.spaces_directory, threads, library, expressions, foreign)
-    library.register(PUBLIC, provider)
-    if settings.login:
-        library.register(SHARED, provider)
-        library.register(PERSONAL, provider)
+    roots = (PUBLIC, SHARED, PERSONAL) if settings.login else (PUBLIC,)
+    for root in roots:
+        library.register(root, provider)
+    inventory = await stack.enter_async_context(
+        Inventory.open(settings.spaces_directory, roots=roots, catalog=catalog, provider=provider, publish=publish)
+    )
     spaces = Spaces(
         settings.spaces_directory,
         provider=provider,
@@ -60,11 +79,12 @@ async def open_spaces(
         quota=settings.quota,
         threads=threads,
         foreign=foreign,
+        changed=inventory.touch,
     )
     stack.callback(spaces.close)
     counting = asyncio.create_task(_count(spaces), name="count spaces")
     stack.push_async_callback(_cancel, counting)
-    return spaces, Builder(spaces, library, expressions, threads, foreign)
+    return OpenedSpaces(spaces, Builder(spaces, library, expressions, threads, foreign), inventory)
 
 
 def _open_foreign(stack: AsyncExitStack, sandbox: Sandbox | None) -> Foreign:

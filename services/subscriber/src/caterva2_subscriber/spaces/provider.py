@@ -101,6 +101,20 @@ class SpaceProvider:
         return SpaceResource(described.path, source, file.mtime or 0.0, self._foreign.threads)
 
     # --- in a thread ---------------------------------------------------------------------
+    def look_into(self, directory: Path, root: str, rel: str) -> SpaceResource | UnreadableResource | records.Record:
+        """Open what is stored at ``root/rel``, or return what the file there describes. Blocks.
+
+        Raises
+        ------
+        DatasetNotFound, VersionChanged
+        """
+        opened = self._open(directory, root, rel)
+        return opened.record if isinstance(opened, _Described) else opened
+
+    def open_in_file(self, directory: Path, path: str, file: str, member: str, mtime: float) -> SpaceResource:
+        """Open a dataset of an HDF5 file of a space under the API path `path`. Blocks. Raises Caterva2Error."""
+        return SpaceResource(path, self._open_member(directory, file, member), mtime, self._foreign.threads)
+
     def _open(self, directory: Path, root: str, rel: str) -> SpaceResource | UnreadableResource | _Described:
         files = DirectoryRoot(directory)
         if not directory.is_dir():

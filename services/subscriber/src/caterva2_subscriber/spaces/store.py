@@ -49,6 +49,8 @@ class Spaces:
     ----------
     quota
         Bytes that all spaces together may take; None for no limit.
+    changed
+        Told the place of every file or directory that was changed.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Spaces:
         quota: int | None,
         threads: Threads,
         foreign: Foreign,
+        changed: Callable[[Path], None],
     ) -> None:
         self._directory = directory.resolve()
         self._provider = provider
@@ -71,6 +74,7 @@ class Spaces:
         self._quota = quota
         self._threads = threads
         self._foreign = foreign
+        self._changed = changed
         self._staging = Staging(self._directory / "staging")
         self._trash = self._staging.directory / "trash"
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -108,6 +112,7 @@ class Spaces:
             nbytes = await self._threads.run(tree.remove, str(user_id))
         except (NotFound, FileNotFoundError):
             return
+        self._changed(tree.directory / str(user_id))
         await self._quotas.release([SITE], nbytes)
         await self._quotas.forget(str(user_id))
 
@@ -207,6 +212,7 @@ class Spaces:
         except BaseException:
             await self._quotas.release(charged, nbytes)
             raise
+        self._changed(tree.directory / stored)
         if freed:
             await self._quotas.release(charged, freed)
 
@@ -302,6 +308,7 @@ class Spaces:
         tree = self.tree(principal, root)
         async with self._locked(tree, rel):
             nbytes = await self._threads.run(tree.remove, rel)
+        self._changed(tree.directory / rel)
         await self._quotas.release(scopes(principal, root), nbytes)
         return path
 
@@ -319,6 +326,8 @@ class Spaces:
         async with self._locked(tree, rel, target, to_rel):
             await self._quotas.reserve([s for s in charged if s not in discharged], place.nbytes)
             freed = await self._threads.run(tree.move, place, target, stored)
+        self._changed(tree.directory / place.stored)
+        self._changed(target.directory / stored)
         await self._quotas.release([s for s in discharged if s not in charged], place.nbytes)
         await self._quotas.release(charged, freed)
         return f"{to_root}/{to_rel}"

@@ -1,10 +1,11 @@
-"""Changes that were applied to the catalogue, offered to whoever wants to know inside this process."""
+"""Changes that were applied to the catalogue, or found in a space, offered to whoever wants to know in this process."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from caterva2.events import Operation
 
@@ -42,13 +43,14 @@ class Changes:
 class _Receiver:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Change] = asyncio.Queue(_BACKLOG)
-        self._lost: dict[str, Change] = {}
+        self._lost: dict[tuple[str, UUID | None], Change] = {}
 
     def offer(self, change: Change) -> None:
         try:
             self._queue.put_nowait(change)
         except asyncio.QueueFull:
-            self._lost[change.root] = Change(change.root, Operation.MANIFEST, seq=change.seq)
+            lost = Change(change.root, Operation.MANIFEST, seq=change.seq, owner=change.owner)
+            self._lost[change.root, change.owner] = lost
 
     async def changes(self) -> AsyncIterator[Change]:
         while True:

@@ -20,7 +20,7 @@ from caterva2_service.log import get_logger
 from caterva2_service.messaging import Bus, Subscription
 from caterva2_service.threads import Threads
 
-from ..catalog import Catalog, Change, RootState, Staged
+from ..catalog import Catalog, RootState, Staged
 from ..library import Freshness
 from ..upstream import ManifestStream, Upstream, parse_entries
 from .changes import Changes
@@ -288,14 +288,13 @@ class Follower:
     async def _receive(self, subscription: Subscription, timeout_s: float) -> None:
         for delivery in await subscription.fetch(100, timeout_s=timeout_s):
             event = delivery.event
-            before = self.state.seq
             if event.root != self.root or not _sound(event.path, event.operation):
                 log.warning("event makes no sense and is ignored", root=self.root)
-            elif not await self._threads.run(self._catalog.apply, event):
+            elif (applied := await self._threads.run(self._catalog.apply, event)) is None:
                 # Acknowledged all the same: the manifest, asked for at every start, holds what it says.
                 self._doubt.set()
-            elif event.seq > before:
-                self._changes.publish([Change(self.root, event.operation, event.path, event.etag, event.seq)])
+            else:
+                self._changes.publish(applied)
             await delivery.ack()
 
     async def _wait_for_bus(self) -> None:
