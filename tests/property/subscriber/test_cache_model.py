@@ -1,4 +1,7 @@
-"""The cache against a model: whatever happens to it, it returns the bytes that were put, or nothing."""
+"""The cache against a model: whatever happens to it, it returns the bytes that were put, or nothing.
+
+Two stores share the directory, as two processes would: each rule is one that either of them may follow.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ numbers = st.integers(0, NCHUNKS - 1)
 class CacheModel(RuleBasedStateMachine):
     """Puts, reads, evicts, adopts, damages and restarts."""
 
+    stores: tuple[ChunkStore, ChunkStore]
+
     @initialize()
     def begin(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="cat2-cache-"))
@@ -31,8 +36,25 @@ class CacheModel(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.store = ChunkStore(self.directory, size=300_000, low=200_000, shares={"a": 50_000})
-        self.store.open()
+        self.stores = (self.opened(), self.opened())
+
+    def opened(self) -> ChunkStore:
+        store = ChunkStore(self.directory, size=300_000, low=200_000, shares={"a": 50_000})
+        store.open()
+        return store
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close()
+
+    @property
+    def store(self) -> ChunkStore:
+        """The store whose turn it is."""
+        return self.stores[0]
+
+    @rule()
+    def take_turns(self) -> None:
+        self.stores = (self.stores[1], self.stores[0])
 
     @rule(
         key=keys,
@@ -48,6 +70,8 @@ class CacheModel(RuleBasedStateMachine):
     @rule(old=keys, same=st.sets(numbers))
     def adopt(self, old: VersionKey, same: set[int]) -> None:
         new = replace(old, etag="2" if old.etag == "1" else "1")
+        for key in (old, new):
+            self.store.look(key)
         if self.store.has_version(new) or not self.store.has_version(old):
             return
         keep = {
@@ -67,7 +91,7 @@ class CacheModel(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         before = {key: self.store.missing(key, range(NCHUNKS)) for key in KEYS}
-        self.store.close()
+        self.close()
         self.open()
         if not self.damaged:
             assert before == {key: self.store.missing(key, range(NCHUNKS)) for key in KEYS}
@@ -78,7 +102,7 @@ class CacheModel(RuleBasedStateMachine):
         if not packs:
             return
         pack = packs[which % len(packs)]
-        self.store.close()
+        self.close()
         with pack.open("r+b") as file:
             file.truncate(max(0, pack.stat().st_size - cut))
         self.open()
@@ -106,8 +130,8 @@ class CacheModel(RuleBasedStateMachine):
         assert on_disk <= 300_000 + 8 * 4096
 
     def teardown(self) -> None:
-        if hasattr(self, "store"):
-            self.store.close()
+        if hasattr(self, "stores"):
+            self.close()
             shutil.rmtree(self.directory)
 
 

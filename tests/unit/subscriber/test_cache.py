@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from caterva2.errors import StorageFailed
 from caterva2_subscriber.cache import ChunkStore, VersionKey
 
 from .chunks import KEY, data, kept
@@ -162,7 +161,7 @@ def test_unchanged_chunks_survive_a_new_version(open_store: Open) -> None:
         assert each.missing(new, range(1001)) == [7, 1000]
         assert each.missing(KEY, range(3)) == [0, 1, 2]
         assert each.get(new, 8) == data(KEY, 8, 5000)
-        assert each.put(new, 1001, [kept(new, 7), kept(new, 1000)]) is None
+    assert each.put(new, 1001, [kept(new, 7), kept(new, 1000)]) is None
     assert open_store().get(new, 1000) == data(new, 1000)
 
 
@@ -185,10 +184,69 @@ def test_a_cache_of_no_size_keeps_nothing(open_store: Open, tmp_path: Path) -> N
     assert packs(tmp_path) == []
 
 
-def test_f21_a_second_subscriber_on_the_same_directory_is_refused(open_store: Open, tmp_path: Path) -> None:
-    open_store()
-    with pytest.raises(StorageFailed, match="used by another subscriber"):
-        ChunkStore(tmp_path / "cache", size=1, low=1).open()
+@pytest.fixture
+def two_stores(tmp_path: Path) -> Iterator[tuple[ChunkStore, ChunkStore]]:
+    """Two processes' stores on one directory, as far as files and locks can tell."""
+    stores = tuple(ChunkStore(tmp_path / "cache", size=10**6, low=800_000) for _ in range(2))
+    for store in stores:
+        store.open()
+    yield stores[0], stores[1]
+    for store in stores:
+        store.close()
+
+
+Two = tuple[ChunkStore, ChunkStore]
+
+
+def test_what_one_process_keeps_the_others_have(two_stores: Two) -> None:
+    first, second = two_stores
+    for store, nchunk in ((first, 0), (second, 1), (first, 2)):
+        assert store.put(KEY, 4, [kept(KEY, nchunk)]) is None
+    for store in two_stores:
+        assert store.missing(KEY, range(4)) == [3]
+        assert [store.get(KEY, n) for n in range(3)] == [data(KEY, n) for n in range(3)]
+    assert sum(1 for _ in first.directory.glob("??/*.pack")) == 1
+
+
+def test_what_one_process_evicts_is_missing_and_not_damaged_for_the_others(two_stores: Two) -> None:
+    first, second = two_stores
+    first.put(KEY, 12, [kept(KEY, n, 90_000) for n in range(10)])
+    assert second.missing(KEY, range(10)) == []
+    first.put(KEY, 12, [kept(KEY, 10, 90_000), kept(KEY, 11, 90_000)])
+    held = [n for n in range(12) if first.has(KEY, n)]
+    assert 0 < len(held) < 12
+    answers = [second.get(KEY, n) for n in range(12)]
+    assert answers == [data(KEY, n, 90_000) if n in held else None for n in range(12)]
+    assert second.damaged == 0
+    assert second.put(KEY, 12, [kept(KEY, 0, 90_000)]) is None
+    assert first.missing(KEY, [0]) == []
+    assert first.get(KEY, 0) == data(KEY, 0, 90_000)
+    assert first.used_bytes <= 10**6
+
+
+def test_a_version_adopted_by_one_process_is_the_new_one_for_all(two_stores: Two) -> None:
+    first, second = two_stores
+    new = replace(KEY, etag="etag2")
+    first.put(KEY, 3, [kept(KEY, n) for n in range(3)])
+    assert second.get(KEY, 0) == data(KEY, 0)
+    assert first.adopt(KEY, new, 3, [0, 2]) == 2
+    assert second.get(KEY, 0) is None
+    assert second.missing(KEY, range(3)) == [0, 1, 2]
+    assert second.missing(new, range(3)) == [1]
+    assert second.get(new, 2) == data(KEY, 2)
+    assert second.adopt(KEY, new, 3, [0, 1, 2]) == 2
+    assert second.get(new, 1) is None
+
+
+def test_pins_and_freed_paths_count_for_every_process(two_stores: Two) -> None:
+    first, second = two_stores
+    first.put(KEY, 3, [kept(KEY, 0)])
+    first.pin("foo/dir")
+    assert second.pins == ["foo/dir"]
+    assert second.usage()["foo"].pinned_bytes == first.used_bytes > 0
+    assert second.free("foo") > 0
+    assert first.get(KEY, 0) is None
+    assert first.missing(KEY, [0]) == [0]
 
 
 def test_foreign_and_broken_files_in_the_directory_do_no_harm(open_store: Open, tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import Annotated, Self
 
 from fastapi import Depends, Request
@@ -82,8 +86,9 @@ class Context:
         threads = Threads(settings.nthreads)
         stack.callback(threads.close)
         store = await _open_store(settings, stack, threads, metrics)
-        # Beside the cache: each replica of a site keeps its own copy of what can be fetched again.
-        catalog = await threads.run(Catalog, settings.cache_directory / "catalog.sqlite")
+        # Beside the cache, but one for each process: it follows its roots by itself.
+        file = await threads.run(_own_catalog, settings.cache_directory, stack)
+        catalog = await threads.run(Catalog, file)
         stack.callback(catalog.close)
         people = await open_people(settings, stack, health, partial(_declared_access, catalog))
         identity = await threads.run(Identity.of, settings, Role.SUBSCRIBER)
@@ -141,6 +146,21 @@ class Context:
 def _declared_access(catalog: Catalog, root: str) -> str | None:
     state = catalog.roots.get(root)
     return None if state is None else state.root.access
+
+
+def _own_catalog(directory: Path, stack: AsyncExitStack) -> Path:
+    """Return the first catalogue of a directory that no other process has; it is ours until `stack` is closed."""
+    for number in count():
+        name = f"catalog-{number}" if number else "catalog"
+        lock = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        stack.callback(os.close, lock)
+        break
+    return directory / f"{name}.sqlite"
 
 
 async def _open_store(

@@ -2,6 +2,7 @@
 
 Readers that want the same missing chunk share one flight. Flights travel in batches, one request each, in reading
 order, a bounded number of bytes ahead of the reader. When the last reader of a batch goes away, its request is ended.
+Processes that share the cache claim what they fetch, and wait for what another one has claimed.
 What arrives is checked (U4, digest) before anybody sees it or the cache keeps it.
 """
 
@@ -36,7 +37,7 @@ from caterva2_service.log import get_logger
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
 
-from .cache import Bytes, ChunkStore, Kept, VersionKey
+from .cache import Bytes, ChunkStore, Claims, Kept, VersionKey
 from .economy import Economy
 from .library import Usage
 from .settings import UpstreamSettings
@@ -58,6 +59,8 @@ _PATIENCE_S = 5.0
 _DIGEST_ROUNDS = 3
 """Requests for digests of a new version, each of which may take its publisher some seconds."""
 _NO_SKELETON = b"none"
+_LOOK_MIN_S, _LOOK_MAX_S = 0.005, 0.1
+"""Pauses between looks for what another process is fetching."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,13 @@ class _Flight:
     arrived: asyncio.Future[bytes]
     batch: _Batch
     cache_state: str | None = None
+    over_link: bool = True
+    """Whether it came over the link for us, not for another process that shares the cache."""
+
+    def bring(self, data: bytes) -> None:
+        """Give the chunk to its readers."""
+        if not self.arrived.done():
+            self.arrived.set_result(data)
 
 
 @dataclass(eq=False, slots=True)
@@ -104,6 +114,11 @@ class _Batch:
     task: asyncio.Task[None] | None = None
     readers: int = 0
     """Readers of flights that they have not taken yet, each flight counted."""
+
+    @property
+    def wanted(self) -> list[int]:
+        """Numbers of the chunks that are not here yet."""
+        return [nchunk for nchunk, flight in self.flights.items() if not flight.arrived.done()]
 
 
 class Fetcher:
@@ -241,8 +256,13 @@ class Fetcher:
     async def _arrival(self, flight: _Flight, usage: Usage) -> bytes:
         data = await asyncio.shield(flight.arrived)
         self._leave(flight)
-        usage.link_bytes += len(data)
-        self._economy.served(usage.reader, len(data))
+        if flight.over_link:
+            usage.link_bytes += len(data)
+            self._economy.served(usage.reader, len(data))
+        else:
+            usage.cache_bytes += len(data)
+            key = flight.batch.target.key
+            self._economy.saved(key.root, key.path, len(data), usage.reader)
         usage.cache_state = usage.cache_state or flight.cache_state or self._store.state
         return data
 
@@ -262,8 +282,9 @@ class Fetcher:
         """Bring a batch in: one request, and others for the rest while that makes progress."""
         key = batch.target.key
         attempts = 0
+        claims = self._store.claims(key)
         try:
-            while wanted := [n for n, flight in batch.flights.items() if not flight.arrived.done()]:
+            while (wanted := batch.wanted) and (wanted := await self._claimed(batch, claims)):
                 try:
                     await self._request(batch, wanted)
                     if all(not batch.flights[n].arrived.done() for n in wanted):
@@ -274,15 +295,44 @@ class Fetcher:
                     if attempts >= self._settings.attempts or (error.retry_after_s or 0) > _PATIENCE_S:
                         raise
                     await asyncio.sleep(max(error.retry_after_s or 0, 0.1 * 2**attempts * random.uniform(0.5, 1)))
+                finally:
+                    if claims is not None:
+                        claims.give_back(_ranges(wanted))
         except Caterva2Error as error:
             self._failed(batch, error)
         except Exception as error:  # noqa: BLE001 - readers must not wait for ever
             log.error("fetch failed", path=f"{key.root}/{key.path}", error=repr(error))
             self._failed(batch, UpstreamInvalid("The answer of the publisher could not be used"))
         finally:
+            if claims is not None:
+                claims.close()
             self._land(batch)
             for flight in batch.flights.values():
                 flight.arrived.cancel()
+
+    async def _claimed(self, batch: _Batch, claims: Claims | None) -> list[int]:
+        """Return what this process is to ask for; nothing once the other processes have brought everything."""
+        pause_s = _LOOK_MIN_S
+        while wanted := batch.wanted:
+            mine = wanted if claims is None else claims.take(_ranges(wanted))
+            # Only now: what is not in the cache after it was claimed is fetched by nobody else.
+            found = await self._threads.run(self._found, batch.target.key, wanted)
+            for nchunk, data in found.items():
+                batch.flights[nchunk].over_link = False
+                batch.flights[nchunk].bring(data)
+            mine = [nchunk for nchunk in mine if not batch.flights[nchunk].arrived.done()]
+            if mine:
+                return mine
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LOOK_MAX_S)
+        return []
+
+    def _found(self, key: VersionKey, numbers: list[int]) -> dict[int, bytes]:
+        """Return those of the chunks that another process has put into the cache. Blocks."""
+        self._store.look(key)
+        missing = set(self._store.missing(key, numbers))
+        found = {nchunk: self._store.get(key, nchunk) for nchunk in numbers if nchunk not in missing}
+        return {nchunk: data for nchunk, data in found.items() if data is not None}
 
     def _failed(self, batch: _Batch, error: Caterva2Error) -> None:
         key = batch.target.key
@@ -337,9 +387,7 @@ class Fetcher:
         key = batch.target.key
         self._economy.came(key.root, key.path, len(kept.data))
         self._link_chunks.labels(key.root).inc()
-        flight = batch.flights[kept.nchunk]
-        if not flight.arrived.done():
-            flight.arrived.set_result(kept.data)
+        batch.flights[kept.nchunk].bring(kept.data)
 
     async def _keep(self, batch: _Batch, kept: list[Kept]) -> None:
         state = await self._threads.run(self._store.put, batch.target.key, batch.target.slots, kept)

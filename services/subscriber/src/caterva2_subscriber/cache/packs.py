@@ -1,40 +1,47 @@
 """Packs: the files in which chunks are kept, one for each version of a dataset. docs/cache-format.md has the layout.
 
 A pack is only ever appended to, but for records that die: their bytes are given back to the file system by punching
-holes. What a crash leaves behind is either a whole record or a torn tail, which `Pack.scan` cuts off. Nothing is
-synced to the disk: after a power cut a record may hold anything, which is why every read checks the digest.
+holes. What a crash leaves behind is either a whole record or a torn tail, which is cut off. Nothing is synced to the
+disk: after a power cut a record may hold anything, which is why every read checks the digest.
+
+Any number of processes may work with a pack, each with an index of its own. Who changes the file holds a lock on it
+(``flock``) and first takes in what others did; who only reads takes that in when its index turns out to be old.
 
 Methods block. All but `read`, `has` and what only looks are serialised by a lock of the pack.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import json
+import fcntl
 import os
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from enum import IntEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from caterva2_formats.chunks import digest
 
-FORMAT_VERSION = 1
-_MAGIC = b"C2PK"
-_HEADER = struct.Struct("<4sBBxxQQ16s")
-_CHECK = struct.Struct("<I")
-HEADER_SIZE = _HEADER.size + _CHECK.size
-_NO_DIGEST = bytes(16)
-_PUNCH_HOLE_KEEP_SIZE = 3
+from .records import (
+    HEADER_SIZE,
+    Header,
+    Identity,
+    Record,
+    VersionKey,
+    disk_bytes,
+    encode_header,
+    read_generation,
+    read_identity,
+    read_records,
+    write_dead,
+    write_identity,
+    write_pieces,
+)
+
 _TRUST_S = 600.0
 """Seconds for which a digest that was right is not computed again for a part of a chunk."""
 _HEAD_BYTES = 4096
@@ -44,28 +51,6 @@ _SLACK = 256 * 1024
 Bytes = bytes | memoryview
 Choose = Callable[[bytes], list[tuple[int, int]] | None]
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Record(IntEnum):
-    """What a record of a pack holds."""
-
-    IDENTITY = 1
-    """Which version of which dataset the pack belongs to, as JSON; the last one counts."""
-    CHUNK = 2
-    DEAD = 3
-    """Nothing; its bytes may be a hole."""
-
-
-@dataclass(frozen=True, slots=True)
-class VersionKey:
-    """Identity of one version of a dataset."""
-
-    root: str
-    epoch: str
-    path: str
-    etag: str
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -74,6 +59,22 @@ class Kept:
     nchunk: int
     data: bytes
     digest: bytes
+
+
+class _Stamp(NamedTuple):
+    """A file as it was at some time."""
+
+    inode: int
+    mtime_ns: int
+    size: int
+
+    @classmethod
+    def of(cls, fd: int) -> _Stamp:
+        found = os.fstat(fd)
+        return cls(found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+_NO_FILE = _Stamp(0, 0, 0)
 
 
 class Pack:
@@ -102,8 +103,10 @@ class Pack:
         """When each chunk was last read, in ticks of the store."""
         self._checked = np.zeros(nchunks, np.uint32)
         """When each chunk's digest was last right, on the monotonic clock in seconds."""
-        self._stamp = (0, 0)
-        self._identity = (0, 0)
+        self._stamp = _NO_FILE
+        self._generation = 0
+        self._start = 0
+        """Where the identity ends; 0 without a file."""
         self._end = 0
         self._lock = threading.Lock()
 
@@ -121,6 +124,22 @@ class Pack:
     def live_bytes(self) -> int:
         """Bytes of the chunks that are here, without their headers."""
         return int(self.lengths[self.offsets > 0].sum(dtype=np.int64))
+
+    def look(self) -> None:
+        """Take in what other processes did to the file. Does not wait for a thread that is changing it just now."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            fd = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if _Stamp.of(fd) != self._stamp:
+                    self._take_in(fd)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            self._forget()
+        finally:
+            self._lock.release()
 
     def read(self, nchunk: int, choose: Choose | None = None) -> Bytes | None:
         """Return a chunk, or None if it is not here (any more).
@@ -142,44 +161,59 @@ class Pack:
         try:
             fd = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
+            self.look()
             return None
         try:
-            stamp = _stamp(fd)
+            stamp = _Stamp.of(fd)
             if choose is not None and self._is_trusted(nchunk, stamp):
-                part = _read_part(fd, offset, length, choose)
+                part = self._read_part(fd, offset, length, choose)
                 if part is not None:
                     return part
-            head = os.pread(fd, HEADER_SIZE, offset - HEADER_SIZE)
+            header = Header.read(fd, offset - HEADER_SIZE)
             data = os.pread(fd, length, offset)
+            if header is not None and _is_right(header, nchunk, length, data):
+                if stamp == self._stamp and nchunk < len(self._checked):
+                    self._checked[nchunk] = time.monotonic()
+                return data
+            changed = stamp.inode != self._stamp.inode or read_generation(fd) not in (None, self._generation)
         finally:
             os.close(fd)
-        header = _decode(head)
-        good = header is not None and header[:3] == (Record.CHUNK, nchunk, length)
-        if good and len(data) == length and header is not None and digest(data) == header[3]:
-            if stamp == self._stamp and nchunk < len(self._checked):
-                self._checked[nchunk] = time.monotonic()
-            return data
-        if int(self.offsets[nchunk]) != offset:
-            return None  # evicted while it was read
+        if changed:
+            self.look()  # another process evicted something
+        if changed or int(self.offsets[nchunk]) != offset:
+            return None
         raise Corrupt(f"chunk {nchunk} of {self.key.root}/{self.key.path} is damaged in {self.file.name}")
 
-    def _is_trusted(self, nchunk: int, stamp: tuple[int, int]) -> bool:
+    def _is_trusted(self, nchunk: int, stamp: _Stamp) -> bool:
         if stamp != self._stamp:
             # Somebody else wrote to the file, or we do just now.
-            self._checked[:] = 0
-            self._stamp = stamp
+            self.look()
             return False
         checked = int(self._checked[nchunk])
         return bool(checked) and time.monotonic() - checked < _TRUST_S
+
+    def _read_part(self, fd: int, offset: int, length: int, choose: Choose) -> Bytes | None:
+        generation = self._generation
+        head = os.pread(fd, min(length, _HEAD_BYTES), offset)
+        ranges = choose(head)
+        if ranges is None or not all(0 <= start < stop <= length for start, stop in ranges):
+            return None
+        buffer = np.empty(length, np.uint8).data
+        buffer[: len(head)] = head
+        for start, stop in ranges:
+            if os.preadv(fd, [buffer[start:stop]], offset + start) != stop - start:
+                return None
+        # The generation changes before anything is taken away: what was read until now was there.
+        return buffer if read_generation(fd) == generation == self._generation else None
 
     def digests(self) -> dict[int, bytes]:
         """Return the digests of the chunks that are here, as their records state them."""
         found = {}
         with self._open(os.O_RDONLY) as fd:
             for nchunk in self.present.tolist():
-                header = _decode(os.pread(fd, HEADER_SIZE, int(self.offsets[nchunk]) - HEADER_SIZE))
-                if header is not None and header[0] == Record.CHUNK:
-                    found[nchunk] = header[3]
+                header = Header.read(fd, int(self.offsets[nchunk]) - HEADER_SIZE)
+                if header is not None and (header.record, header.number) == (Record.CHUNK, nchunk):
+                    found[nchunk] = header.digest
         return found
 
     # --- changing ---------------------------------------------------------------------
@@ -193,100 +227,112 @@ class Pack:
         OSError
             If the file system refuses; the pack is then as before.
         """
-        with self._lock:
-            if key != self.key:
-                return
+        if key != self.key or all(self.has(kept.nchunk) for kept in chunks):
+            return
+        with self._changing(create=True) as fd:
             new = {kept.nchunk: kept for kept in chunks if not self.offsets[kept.nchunk]}
-            if not new:
+            if fd is None or key != self.key or not new:
                 return
-            if not self._end:
-                self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self._open(os.O_RDWR | os.O_CREAT) as fd:
-                end = self._end
-                try:
-                    if not end:
-                        end = self._write_identity(fd, 0)
-                    places = []
-                    for kept in new.values():
-                        head = _encode(Record.CHUNK, kept.nchunk, len(kept.data), kept.digest)
-                        _write(fd, (head, kept.data), end)
-                        places.append((kept.nchunk, end + HEADER_SIZE, len(kept.data)))
-                        end += HEADER_SIZE + len(kept.data)
-                except OSError:
-                    os.ftruncate(fd, self._end)
-                    raise
-                for nchunk, offset, length in places:
-                    self.lengths[nchunk] = length
-                    self.offsets[nchunk] = offset
-                self._end = end
-                self.disk = _disk(fd)
-                self._stamp = _stamp(fd)
+            end = self._end
+            places = []
+            try:
+                if not end:
+                    end = self._write_identity(fd)
+                for kept in new.values():
+                    head = encode_header(Record.CHUNK, kept.nchunk, len(kept.data), kept.digest)
+                    write_pieces(fd, (head, kept.data), end)
+                    places.append((kept.nchunk, end + HEADER_SIZE, len(kept.data)))
+                    end += HEADER_SIZE + len(kept.data)
+            except OSError:
+                self._undo(fd)
+                raise
+            for nchunk, offset, length in places:
+                self.lengths[nchunk] = length
+                self.offsets[nchunk] = offset
+            self._end = end
+            self._left(fd)
+
+    def _undo(self, fd: int) -> None:
+        if self._end:
+            os.ftruncate(fd, self._end)
+        else:
+            self._drop()
 
     def evict(self, numbers: Iterable[int]) -> None:
         """Forget chunks and give their bytes back to the file system; the last one takes the file with it."""
-        with self._lock:
+        with self._changing() as fd:
             for nchunk in numbers:
                 self.offsets[nchunk] = 0
                 self.lengths[nchunk] = 0
-            self._give_back()
+            self._give_back(fd)
 
-    def adopt(self, key: VersionKey, nchunks: int, keep: Iterable[int]) -> None:
-        """Make this the pack of another version of the dataset, of which only the chunks `keep` are the same."""
-        with self._lock:
+    def adopt(self, file: Path, key: VersionKey, nchunks: int, keep: Iterable[int]) -> None:
+        """Make this the pack of another version of the dataset, of which only the chunks `keep` are the same.
+
+        Parameters
+        ----------
+        file
+            Where the pack of that version belongs.
+        """
+        with self._changing() as fd:
             kept = np.zeros(self.nchunks, bool)
             kept[[nchunk for nchunk in keep if nchunk < min(nchunks, self.nchunks)]] = True
             self.offsets[~kept] = 0
             self.lengths[~kept] = 0
             # The dead are marked on disk before the new name is there: a crash between loses chunks, mixes none.
-            self._give_back()
+            self._give_back(fd)
             self.key = key
             self.offsets, self.lengths, self.used = (
                 _resized(array, nchunks) for array in (self.offsets, self.lengths, self.used)
             )
             self.nchunks = nchunks
             self._checked = np.zeros(nchunks, np.uint32)
-            if self._end:
-                with self._open(os.O_RDWR) as fd:
-                    self._end = self._write_identity(fd, self._end)
-                    self.disk = _disk(fd)
+            if fd is not None and self._end:
+                if file.exists() or len(Identity(key, nchunks, 0).body()) != self._start - HEADER_SIZE:
+                    self._drop()  # nothing but time is lost
+                else:
+                    self._write_identity(fd)
+                    self.file.rename(file)
+                    self._left(fd)
+            self.file = file
 
     def drop(self) -> None:
         """Forget everything and remove the file."""
-        with self._lock:
+        with self._changing():
             self._drop()
 
     def _drop(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
         self.offsets[:] = 0
         self.lengths[:] = 0
-        self.file.unlink(missing_ok=True)
-        self._end = 0
-        self.disk = 0
+        self._start = self._end = self._generation = self.disk = 0
+        self._stamp = _NO_FILE
 
-    def _give_back(self) -> None:
-        if not self._end:
+    def _give_back(self, fd: int | None) -> None:
+        if fd is None or not self._end:
             return
         present = self.present
         if not len(present):
             self._drop()
             return
-        with self._open(os.O_RDWR) as fd:
-            for start, stop in self._gaps(present):
-                _write(fd, (_encode(Record.DEAD, 0, stop - start - HEADER_SIZE),), start)
-                _punch(fd, start + HEADER_SIZE, stop - start - HEADER_SIZE)
-            last = int(max(self._identity[1], (self.offsets[present] + self.lengths[present]).max()))
-            os.ftruncate(fd, last)
-            self._end = last
-            self.disk = _disk(fd)
-            self._stamp = _stamp(fd)
+        self._write_identity(fd)
+        for start, stop in self._gaps(present):
+            write_dead(fd, start, stop)
+        self._end = int((self.offsets[present] + self.lengths[present]).max())
+        os.ftruncate(fd, self._end)
+        self._left(fd)
         if self.disk > 2 * self.live_bytes + _SLACK:
             self._compact(present)
 
     def _gaps(self, present: np.ndarray[Any, np.dtype[np.intp]]) -> Iterator[tuple[int, int]]:
         """Yield the half-open ranges of the file between what is alive."""
-        starts = np.append(self.offsets[present] - HEADER_SIZE, self._identity[0])
-        stops = np.append(self.offsets[present] + self.lengths[present], self._identity[1])
+        starts = self.offsets[present] - HEADER_SIZE
+        stops = self.offsets[present] + self.lengths[present]
         order = np.argsort(starts)
-        before = np.concatenate(([0], stops[order][:-1]))
+        before = np.concatenate(([self._start], stops[order][:-1]))
         for start, stop in zip(before.tolist(), starts[order].tolist(), strict=True):
             if stop > start:
                 yield start, stop
@@ -306,7 +352,8 @@ class Pack:
             fresh.file.unlink(missing_ok=True)
             return
         self.offsets, self.lengths = fresh.offsets, fresh.lengths
-        self._identity, self._end, self.disk = fresh._identity, fresh._end, fresh.disk
+        self._start, self._end, self._generation, self.disk = fresh._start, fresh._end, fresh._generation, fresh.disk
+        self._stamp = fresh._stamp
         self._checked[:] = 0
 
     def _whole_record(self, nchunk: int) -> Kept | None:
@@ -316,11 +363,17 @@ class Pack:
             return None
         return None if data is None else Kept(nchunk, bytes(data), digest(data))
 
-    def _write_identity(self, fd: int, start: int) -> int:
-        body = json.dumps({"format": FORMAT_VERSION, "nchunks": self.nchunks, **asdict(self.key)}).encode()
-        _write(fd, (_encode(Record.IDENTITY, 0, len(body), digest(body)), body), start)
-        self._identity = (start, start + HEADER_SIZE + len(body))
-        return self._identity[1]
+    def _write_identity(self, fd: int) -> int:
+        """Write the identity with a new generation, which makes every other index old, and return where it ends."""
+        # Of two files of one name, one after the other, each has its own.
+        self._generation = max(self._generation + 1, time.time_ns())
+        self._start = write_identity(fd, Identity(self.key, self.nchunks, self._generation))
+        return self._start
+
+    def _left(self, fd: int) -> None:
+        """Remember how this process leaves the file."""
+        self.disk = disk_bytes(fd)
+        self._stamp = _Stamp.of(fd)
 
     @contextmanager
     def _open(self, flags: int) -> Iterator[int]:
@@ -330,127 +383,125 @@ class Pack:
         finally:
             os.close(fd)
 
-    # --- reading a pack back ---------------------------------------------------------------------
+    # --- beside other processes ---------------------------------------------------------------------
+    @contextmanager
+    def _changing(self, *, create: bool = False) -> Iterator[int | None]:
+        """Keep threads and processes out, with an index that is right; None if there is no file."""
+        with self._lock:
+            fd = self._acquire(create)
+            if fd is None:
+                self._forget()
+                yield None
+                return
+            try:
+                self._catch_up(fd)
+                yield fd
+            finally:
+                os.close(fd)
+
+    def _acquire(self, create: bool) -> int | None:
+        while True:
+            try:
+                fd = os.open(self.file, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+            except FileNotFoundError:
+                if not create or self.file.parent.is_dir():
+                    return None
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.fstat(fd).st_ino == self.file.stat().st_ino:
+                    return fd
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # it was replaced or removed while we waited
+
+    def _catch_up(self, fd: int) -> None:
+        stamp = _Stamp.of(fd)
+        if not stamp.size:
+            self._forget()
+            return
+        generation = read_generation(fd)
+        if stamp == self._stamp and generation == self._generation:
+            return
+        if generation is None and stamp.inode == self._stamp.inode:
+            self._write_identity(fd)  # it was damaged; this index knows what it was
+        self._take_in(fd)
+        if not self._end:
+            os.ftruncate(fd, 0)
+        elif self._end < stamp.size:
+            os.ftruncate(fd, self._end)  # a torn tail: whoever wrote it is gone
+            self._left(fd)
+
+    def _take_in(self, fd: int) -> None:
+        """Make the index that of the file: from where it ended, if nothing but appending was done."""
+        stamp = _Stamp.of(fd)
+        found = read_identity(fd)
+        if found is None and stamp.inode == self._stamp.inode:
+            self._checked[:] = 0
+            self._stamp = stamp
+            return  # damaged, and each chunk that is read says whether it is
+        if found is None or found[0].key != self.key:
+            self._forget()
+            return
+        identity, start = found
+        same = stamp.inode == self._stamp.inode and identity.generation == self._generation
+        if not same or stamp.size < self._end:
+            self.offsets, self.lengths = np.zeros(self.nchunks, np.int64), np.zeros(self.nchunks, np.uint32)
+            self._start = self._end = start
+        newest = self.used.max(initial=0)
+        for header, offset in read_records(fd, self._end, stamp.size):
+            number = header.number
+            if header.record == Record.CHUNK and number < self.nchunks:
+                self.lengths[number], self.offsets[number] = header.length, offset
+                self.used[number] = self.used[number] or newest
+            self._end = offset + header.length
+        self._checked[:] = 0
+        self._generation = identity.generation
+        self.disk = disk_bytes(fd)
+        self._stamp = stamp
+
     @classmethod
-    def scan(cls, file: Path) -> Pack | None:
-        """Rebuild a pack from its records, and cut off a torn tail.
+    def scan(cls, file: Path, *, cut: bool) -> Pack | None:
+        """Rebuild a pack from its records.
+
+        Parameters
+        ----------
+        cut
+            Whether to cut off a torn tail, for which processes that are writing are waited for.
 
         Returns
         -------
         Pack or None
             None if the file holds no chunk that can be told; it may then be removed.
         """
-        fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(file, (os.O_RDWR if cut else os.O_RDONLY) | os.O_CLOEXEC)
         try:
-            size = os.fstat(fd).st_size
-            identity: tuple[VersionKey, int, tuple[int, int]] | None = None
-            chunks: dict[int, tuple[int, int]] = {}
-            end = 0
-            for record, number, offset, length, checksum in _records(fd, size):
-                if record == Record.IDENTITY:
-                    identity = _read_identity(fd, offset, length, checksum) or identity
-                elif record == Record.CHUNK:
-                    chunks[number] = (offset, length)
-                end = offset + length
-            if end < size:
-                os.ftruncate(fd, end)
-            if identity is None:
+            if cut:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            found = read_identity(fd)
+            if found is None:
                 return None
-            pack = cls(file, identity[0], identity[1])
-            pack._identity, pack._end = identity[2], end
-            for nchunk, (offset, length) in chunks.items():
-                if nchunk < pack.nchunks:
-                    pack.offsets[nchunk], pack.lengths[nchunk] = offset, length
-            pack.disk = _disk(fd)
+            pack = cls(file, found[0].key, found[0].nchunks)
+            pack._take_in(fd)
+            if cut and pack._end < pack._stamp.size:
+                os.ftruncate(fd, pack._end)
+                pack._left(fd)
             return pack if len(pack.present) else None
         finally:
             os.close(fd)
-
-
-def _stamp(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_mtime_ns, found.st_size
-
-
-def _read_part(fd: int, offset: int, length: int, choose: Choose) -> Bytes | None:
-    head = os.pread(fd, min(length, _HEAD_BYTES), offset)
-    ranges = choose(head)
-    if ranges is None or not all(0 <= start < stop <= length for start, stop in ranges):
-        return None
-    buffer = np.empty(length, np.uint8).data
-    buffer[: len(head)] = head
-    for start, stop in ranges:
-        if os.preadv(fd, [buffer[start:stop]], offset + start) != stop - start:
-            return None
-    return buffer
 
 
 class Corrupt(Exception):
     """Bytes on disk are not those that were written."""
 
 
-def _encode(record: Record, number: int, length: int, checksum: bytes = _NO_DIGEST) -> bytes:
-    head = _HEADER.pack(_MAGIC, FORMAT_VERSION, record, number, length, checksum)
-    return head + _CHECK.pack(zlib.crc32(head))
-
-
-def _decode(head: bytes) -> tuple[int, int, int, bytes] | None:
-    if len(head) < HEADER_SIZE:
-        return None
-    magic, version, record, number, length, checksum = _HEADER.unpack_from(head)
-    (check,) = _CHECK.unpack_from(head, _HEADER.size)
-    if magic != _MAGIC or version != FORMAT_VERSION or check != zlib.crc32(head[: _HEADER.size]):
-        return None
-    return record, number, length, checksum
-
-
-def _records(fd: int, size: int) -> Iterator[tuple[int, int, int, int, bytes]]:
-    """Yield kind, chunk number, offset, length and digest of every whole record."""
-    start = 0
-    while True:
-        header = _decode(os.pread(fd, HEADER_SIZE, start))
-        if header is None:
-            return
-        record, number, length, checksum = header
-        offset = start + HEADER_SIZE
-        if offset + length > size:
-            return
-        yield record, number, offset, length, checksum
-        start = offset + length
-
-
-def _read_identity(
-    fd: int, offset: int, length: int, checksum: bytes
-) -> tuple[VersionKey, int, tuple[int, int]] | None:
-    body = os.pread(fd, length, offset)
-    if digest(body) != checksum:
-        return None
-    facts = json.loads(body)
-    key = VersionKey(facts["root"], facts["epoch"], facts["path"], facts["etag"])
-    return key, facts["nchunks"], (offset - HEADER_SIZE, offset + length)
-
-
-def _write(fd: int, pieces: Sequence[bytes], offset: int) -> None:
-    left = [memoryview(piece) for piece in pieces if piece]
-    while left:
-        done = os.pwritev(fd, left, offset)
-        if done == 0:
-            raise OSError(errno.EIO, "nothing was written")
-        offset += done
-        while left and done >= len(left[0]):
-            done -= len(left.pop(0))
-        if done:
-            left[0] = left[0][done:]
-
-
-def _punch(fd: int, offset: int, length: int) -> None:
-    """Give a range back to the file system; where it cannot do that, compaction will."""
-    if length > 0:
-        _libc.fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_int64(offset), ctypes.c_int64(length))
-
-
-def _disk(fd: int) -> int:
-    return os.fstat(fd).st_blocks * 512
+def _is_right(header: Header, nchunk: int, length: int, data: bytes) -> bool:
+    facts = (header.record, header.number, header.length)
+    return facts == (Record.CHUNK, nchunk, length) and len(data) == length and digest(data) == header.digest
 
 
 def _resized(array: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:

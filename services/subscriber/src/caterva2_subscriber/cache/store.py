@@ -1,5 +1,8 @@
 """The chunk cache: packs on disk, bounded in bytes, with an index in memory that is rebuilt from them.
 
+Any number of processes may share the directory: each has an index of its own, finds the packs of the others by their
+names, and looks at a pack again before it says that a chunk is missing.
+
 Methods block and may be called from any thread, but for `missing` and what only looks at memory, which are for the
 event loop. Trouble with the disk is never an error of a read: `put` says that it could not keep the chunks, and
 readers go on without.
@@ -9,27 +12,31 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import threading
-import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from caterva2.errors import StorageFailed
 from caterva2_service.log import get_logger
 
-from .packs import Bytes, Choose, Corrupt, Kept, Pack, VersionKey
+from .claims import Claims
+from .packs import Bytes, Choose, Corrupt, Kept, Pack
+from .records import VersionKey
 
 log = get_logger(__name__)
 
 FULL = "full"
 BROKEN = "broken"
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOOK_AROUND = 50
+"""After 1/50 of its size was added here, the cache looks at what other processes added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class ChunkStore:
     Parameters
     ----------
     directory
-        Where packs are; nothing else may write there.
+        Where packs are; nothing but other stores may write there.
     size
         Bytes on disk at which eviction begins; 0 keeps nothing.
     low
@@ -82,30 +89,28 @@ class ChunkStore:
         self._pins: set[str] = set()
         self._tick = 0
         self._lock = threading.Lock()
-        self._evicting = threading.Lock()
+        self._turn = threading.Lock()
         self._lock_fd: int | None = None
+        self._grown = 0
+        """Bytes added here since the last look around."""
 
     # --- opening ---------------------------------------------------------------------
     def open(self) -> None:
-        """Take the directory and rebuild the index.
-
-        Raises
-        ------
-        StorageFailed
-            If another process uses the directory.
-        """
+        """Join those who use the directory, and build the index. The first one cleans up. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock_fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for file in self.directory.glob("??/*"):
+                if file.suffix != ".pack":
+                    file.unlink(missing_ok=True)
         except BlockingIOError:
-            os.close(self._lock_fd)
-            self._lock_fd = None
-            raise StorageFailed(f"the cache directory {self.directory} is used by another subscriber") from None
-        self._read_pins()
+            pass
+        fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
         # What was used since the last write is not known any more: the age of a pack stands for that of its chunks.
-        for file in sorted(self.directory.glob("??/*"), key=lambda file: file.stat().st_mtime_ns):
-            self._take_in(file)
+        for file in sorted(self.directory.glob("??/*.pack"), key=_modified):
+            self._take_in(file, cut=True)
+        self._read_pins()
         self.make_room()
 
     def close(self) -> None:
@@ -114,19 +119,83 @@ class ChunkStore:
             os.close(self._lock_fd)
             self._lock_fd = None
 
-    def _take_in(self, file: Path) -> None:
+    def _take_in(self, file: Path, *, cut: bool = False) -> None:
+        """Add a pack to the index. With `cut`, files that are none are removed."""
         try:
-            pack = Pack.scan(file) if file.suffix == ".pack" else None
-            if pack is None or pack.key in self._packs:
+            pack = Pack.scan(file, cut=cut)
+            if pack is not None and file != self._file(pack.key):
+                pack = None  # a process ended while it adopted the pack
+            if pack is None and cut:
                 file.unlink(missing_ok=True)
-                return
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("pack cannot be read and is removed", file=file.name, error=str(error))
-            file.unlink(missing_ok=True)
+        except FileNotFoundError:
             return
-        self._tick += 1
-        pack.used[pack.present] = self._tick
-        self._enlist(pack)
+        except OSError as error:
+            log.warning("pack cannot be read", file=file.name, error=str(error))
+            return
+        if pack is None:
+            return
+        with self._lock:
+            if pack.key not in self._packs:
+                self._tick += 1
+                pack.used[pack.present] = self._tick
+                self._enlist(pack)
+
+    def _file(self, key: VersionKey) -> Path:
+        """Return where the pack of a version is, for every process. Versions of a dataset share a directory."""
+        dataset, version = _digest(key.root, key.path), _digest(key.epoch, key.etag)
+        return self.directory / dataset[:2] / f"{dataset}-{version}.pack"
+
+    # --- what other processes do ---------------------------------------------------------------------
+    def look(self, key: VersionKey) -> None:
+        """Take in what other processes did to the pack of a version, or to those of others of the same dataset."""
+        pack = self._packs.get(key)
+        if pack is not None:
+            pack.look()
+            return
+        here = self._file(key)
+        known = {self._file(other) for other in list(self._versions.get((key.root, key.path), ()))}
+        for file in here.parent.glob(f"{here.name.partition('-')[0]}-*.pack"):
+            if file not in known:
+                self._take_in(file)
+
+    def look_around(self) -> None:
+        """Take in what other processes did to all packs."""
+        self._grown = 0
+        known = {pack.file: pack for pack in list(self._packs.values())}
+        for file in sorted(self.directory.glob("??/*.pack"), key=_modified):
+            pack = known.pop(file, None)
+            if pack is None:
+                self._take_in(file)
+            else:
+                pack.look()
+        for pack in known.values():
+            pack.look()
+            if not len(pack.present):
+                with self._lock:
+                    if not len(pack.present):
+                        self._delist(pack.key)
+        self._read_pins()
+
+    def claims(self, key: VersionKey) -> Claims | None:
+        """Return claims on chunks of a version; None where there is nothing to share, or no disk to say so with."""
+        if not self.size:
+            return None
+        try:
+            return Claims(self.directory / "claims", key)
+        except OSError as error:
+            self._trouble(error)
+            return None
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        """Keep other threads and processes from evicting and from changing pins."""
+        with self._turn:
+            fd = os.open(self.directory / "turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(fd)
 
     def _enlist(self, pack: Pack) -> None:
         self._packs[pack.key] = pack
@@ -153,6 +222,13 @@ class ChunkStore:
 
     def missing(self, key: VersionKey, numbers: Sequence[int]) -> list[int]:
         """Return those of the chunks that are not kept, in the order given."""
+        found = self._missing(key, numbers)
+        if found:
+            self.look(key)
+            found = self._missing(key, found)
+        return found
+
+    def _missing(self, key: VersionKey, numbers: Sequence[int]) -> list[int]:
         pack = self._packs.get(key)
         if pack is None:
             return list(numbers)
@@ -175,7 +251,10 @@ class ChunkStore:
         """Return a chunk of which only what `choose` names need be right; see `Pack.read`."""
         pack = self._packs.get(key)
         if pack is None or not pack.has(nchunk):
-            return None
+            self.look(key)
+            pack = self._packs.get(key)
+            if pack is None or not pack.has(nchunk):
+                return None
         try:
             data = pack.read(nchunk, choose)
         except Corrupt as error:
@@ -195,6 +274,8 @@ class ChunkStore:
 
     def older(self, key: VersionKey) -> VersionKey | None:
         """Return another version of the same dataset of which chunks are kept, the newest one."""
+        if key not in self._packs:
+            self.look(key)
         others = [other for other in self._versions.get((key.root, key.path), ()) if other != key]
         return others[-1] if others else None
 
@@ -203,6 +284,8 @@ class ChunkStore:
         pack = self._packs.get(key)
         try:
             return {} if pack is None else pack.digests()
+        except FileNotFoundError:
+            return {}
         except OSError as error:
             self._trouble(error)
             return {}
@@ -234,6 +317,9 @@ class ChunkStore:
         self._tick += 1
         used = pack.used
         used[[kept.nchunk for kept in chunks if kept.nchunk < len(used)]] = self._tick
+        self._grown += max(0, pack.disk - before)
+        if self._grown > self.size // _LOOK_AROUND:
+            self.look_around()
         if pack.disk != before:
             self.make_room()
         return None
@@ -247,22 +333,22 @@ class ChunkStore:
             Number of chunks that the new version has now.
         """
         with self._lock:
-            if new in self._packs:
-                return len(self._packs[new].present)
-            pack = self._delist(old)
-            if pack is None:
-                return 0
+            pack = self._delist(old) if new not in self._packs else None
+        if pack is not None:
             try:
-                pack.adopt(new, nchunks, keep)
+                pack.adopt(self._file(new), new, nchunks, keep)
             except OSError as error:
                 self._trouble(error)
                 return 0
-            if len(pack.present):
+        with self._lock:
+            if pack is not None and len(pack.present) and new not in self._packs:
                 self._enlist(pack)
-            return len(pack.present)
+            found = self._packs.get(new)
+            return 0 if found is None else len(found.present)
 
     def drop(self, key: VersionKey) -> None:
         """Forget every chunk of a version."""
+        self.look(key)
         with self._lock:
             pack = self._delist(key)
         if pack is not None:
@@ -271,6 +357,7 @@ class ChunkStore:
     def free(self, path: str) -> int:
         """Forget what is kept at or below an API path, pinned or not, and return the bytes given back."""
         freed = 0
+        self.look_around()
         for pack in list(self._packs.values()):
             if _covers(path, pack.key):
                 freed += pack.disk
@@ -281,8 +368,7 @@ class ChunkStore:
         with self._lock:
             pack = self._packs.get(key)
             if pack is None:
-                name = uuid.uuid4().hex
-                pack = Pack(self.directory / name[:2] / f"{name}.pack", key, nchunks)
+                pack = Pack(self._file(key), key, nchunks)
                 self._enlist(pack)
             return pack
 
@@ -319,12 +405,15 @@ class ChunkStore:
     def make_room(self) -> None:
         """Evict the least recently used chunks if there are more bytes than `size`."""
         if self.used_bytes > self.size:
-            with self._evicting:
-                self._evict_to(self.low)
+            with self._my_turn():
+                self.look_around()
+                if self.used_bytes > self.size:
+                    self._evict_to(self.low)
 
     def _shrink(self, nbytes: int) -> bool:
         """Make room for `nbytes` on a disk that is full with less in the cache than it may take."""
-        with self._evicting:
+        with self._my_turn():
+            self.look_around()
             before = self.used_bytes
             self._evict_to(max(0, before - max(nbytes * 2, before // 10)))
             return self.used_bytes < before
@@ -352,7 +441,7 @@ class ChunkStore:
     def _victims(self, nbytes: int) -> dict[Pack, list[int]]:
         """Choose chunks of `nbytes` together: unprotected roots first, then the least recently used."""
         packs = [pack for pack in list(self._packs.values()) if not self.is_pinned(pack.key)]
-        usage = self.usage()
+        usage = self._usage()
         chosen: dict[Pack, list[int]] = defaultdict(list)
         for protected in (False, True):
             group = [
@@ -370,6 +459,7 @@ class ChunkStore:
     @property
     def pins(self) -> list[str]:
         """API paths whose chunks are never evicted."""
+        self._read_pins()
         return sorted(self._pins)
 
     def is_pinned(self, key: VersionKey) -> bool:
@@ -378,13 +468,15 @@ class ChunkStore:
 
     def pin(self, path: str) -> None:
         """Never evict what is at or below an API path."""
-        with self._lock:
+        with self._my_turn():
+            self._read_pins()
             self._pins.add(path)
             self._write_pins()
 
     def unpin(self, path: str) -> bool:
         """Undo `pin`; tells whether the path was pinned."""
-        with self._lock:
+        with self._my_turn():
+            self._read_pins()
             if path not in self._pins:
                 return False
             self._pins.discard(path)
@@ -408,6 +500,10 @@ class ChunkStore:
     # --- reports ---------------------------------------------------------------------
     def usage(self) -> dict[str, RootUsage]:
         """Return what is kept, by root."""
+        self.look_around()
+        return self._usage()
+
+    def _usage(self) -> dict[str, RootUsage]:
         sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for pack in list(self._packs.values()):
             entry = sums[pack.key.root]
@@ -420,6 +516,7 @@ class ChunkStore:
     def verify(self, path: str = "") -> VerifyReport:
         """Read every chunk at or below an API path (all for ``""``) and forget those that are damaged."""
         chunks = nbytes = damaged = 0
+        self.look_around()
         for pack in list(self._packs.values()):
             if path and not _covers(path, pack.key):
                 continue
@@ -430,6 +527,17 @@ class ChunkStore:
                 nbytes += len(data or b"")
                 damaged += self.damaged - before
         return VerifyReport(chunks, nbytes, damaged)
+
+
+def _digest(*facts: str) -> str:
+    return hashlib.blake2b("\0".join(facts).encode(), digest_size=16).hexdigest()
+
+
+def _modified(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _covers(path: str, key: VersionKey) -> bool:
