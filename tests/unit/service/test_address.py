@@ -13,6 +13,9 @@ from caterva2_service.address import Address
         ("::1:8002", Address("::1", 8002), "http://[::1]:8002"),
         ("*:8000", Address("*", 8000), "http://localhost:8000"),
         ("http://pub.example.org:80/", Address("pub.example.org", 80), "http://pub.example.org:80"),
+        ("https://pub.example.org", Address("pub.example.org", 443, tls=True), "https://pub.example.org:443"),
+        ("https://[2001:db8::1]/", Address("2001:db8::1", 443, tls=True), "https://[2001:db8::1]:443"),
+        ("https://[2001:db8::1]:8001", Address("2001:db8::1", 8001, tls=True), "https://[2001:db8::1]:8001"),
         ("run/bro.socket", Address(uds="run/bro.socket"), "http://localhost"),
     ],
 )
@@ -27,6 +30,6 @@ def test_a_wrong_address_is_refused_with_a_sentence(text: str) -> None:
         Address.parse(text)
 
 
-@pytest.mark.parametrize("text", ["localhost:8002", "[::1]:8002", "*:8000", "run/bro.socket"])
+@pytest.mark.parametrize("text", ["localhost:8002", "[::1]:8002", "*:8000", "run/bro.socket", "https://a.org:443"])
 def test_an_address_is_shown_as_it_was_written(text: str) -> None:
     assert str(Address.parse(text)) == text

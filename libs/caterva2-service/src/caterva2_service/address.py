@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,12 @@ class Address:
     host: str = ""
     port: int = 0
     uds: str | None = None
+    tls: bool = False
+    """Whether it is reached by https: something in front of the service speaks TLS."""
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read ``host:port``, ``[::1]:8002``, ``*:8000``, or the path of a Unix socket (which has no ``:``).
+        """Read ``host:port``, ``[::1]:8002``, ``*:8000``, ``https://host``, or the path of a Unix socket (no ``:``).
 
         Raises
         ------
@@ -33,6 +36,10 @@ class Address:
             With one sentence that says what is wrong.
         """
         text = text.strip().removeprefix("http://").rstrip("/")
+        if text.startswith("https://"):
+            text = text.removeprefix("https://")
+            named = cls.parse(text if ":" in text.rpartition("]")[2] else f"{text}:443")
+            return cls(named.host, named.port, tls=True)
         if not text:
             raise ValueError("an address is HOST:PORT or the path of a socket")
         host, separator, port = text.rpartition(":")
@@ -45,6 +52,8 @@ class Address:
     def __str__(self) -> str:
         if self.uds is not None:
             return self.uds
+        if self.tls:
+            return self.url
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -54,7 +63,18 @@ class Address:
             return "http://localhost"
         if self.host == ANY_HOST:
             return f"http://localhost:{self.port}"
-        return f"http://{self}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it means this machine, as it is written; names of other machines are not looked up."""
+        if self.uds is not None or self.host in (ANY_HOST, "localhost") or self.host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def http_client(self, **options: Any) -> httpx.AsyncClient:
         """Return a client for the service at this address. Proxies of the environment are not used."""

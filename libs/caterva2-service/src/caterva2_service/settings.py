@@ -117,6 +117,13 @@ class ServiceSettings(BaseModel):
             return self.join_token_file.read_text().strip()
         return self.join_token.get_secret_value() if self.join_token else None
 
+    @field_validator("http", check_fields=False)
+    @classmethod
+    def _plain_listener(cls, address: Address) -> Address:
+        if address.tls:
+            raise ValueError(f"'{address}': services speak http themselves; put TLS in front of them")
+        return address
+
     @field_validator("loglevel")
     @classmethod
     def _known_loglevel(cls, level: str) -> str:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 
 from caterva2 import wire
 from caterva2.errors import BadRequest, NotAuthenticated
+from caterva2_service.outbound import leads_inward
 from caterva2_service.settings import Address
 
 from .context import ContextDep, OptionalService, Service, get_service, require_admin
@@ -96,11 +97,9 @@ def _check_reach(address: Address) -> None:
     if address.uds is not None:
         raise BadRequest("a publisher on another machine cannot be reached by a socket; set its --advertise HOST:PORT")
     try:
-        ip = ipaddress.ip_address(address.host)
+        inward = leads_inward(ipaddress.ip_address(address.host))
     except ValueError:
-        if address.host != "localhost" and not address.host.endswith(".localhost"):
-            return
-    else:
-        if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast):
-            return
+        inward = address.is_local
+    if not inward:
+        return
     raise BadRequest(f"{address} does not lead to another machine; set the publisher's --advertise HOST:PORT")

@@ -92,7 +92,7 @@ class Context:
         stack.callback(catalog.close)
         people = await open_people(settings, stack, health, partial(_declared_access, catalog))
         identity = await threads.run(Identity.of, settings, Role.SUBSCRIBER)
-        upstream = Upstream(settings.upstream, identity)
+        upstream = Upstream(settings.upstream, identity, settings.publisher_rules())
         stack.push_async_callback(upstream.close)
         economy = Economy(metrics)
         fetcher = Fetcher(store, settings.upstream, threads, metrics, economy)

@@ -11,8 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
 
+from caterva2_service.outbound import OutboundRules
 from caterva2_service.settings import Address, Option, ServiceSettings
 
 from .auth.settings import AuthSettings, MailSettings
@@ -92,6 +93,13 @@ class UpstreamSettings(_Section):
     batch_bytes: Size = 8 * 2**20
     """Compressed bytes that one request asks for, about."""
     attempts: int = Field(default=3, ge=1, le=10)
+    allow: tuple[IPvAnyNetwork, ...] = ()
+    """Networks in which publishers are reached although they mean this machine or its link: loopback, link-local
+    (169.254/16), unique local IPv6. Loopback is allowed by itself where the broker is on this machine."""
+    deny: tuple[IPvAnyNetwork, ...] = ()
+    """Networks in which publishers are never reached."""
+    require_tls: bool = False
+    """Whether publishers are reached by https alone."""
 
 
 class DatabaseSettings(_Section):
@@ -150,6 +158,13 @@ class SubscriberSettings(ServiceSettings, _Registration):
         if self.register and not self.login:
             raise ValueError("register = true needs login = true")
         return self
+
+    def publisher_rules(self) -> OutboundRules:
+        """Return where publishers may be (U11)."""
+        # A broker lets publishers of its own machine alone announce loopback addresses; on ours they mean the same.
+        local = self.broker is not None and self.broker.is_local
+        given = self.upstream
+        return OutboundRules(allow=given.allow, deny=given.deny, private=True, local=local, plain=not given.require_tls)
 
     @property
     def cache_directory(self) -> Path:

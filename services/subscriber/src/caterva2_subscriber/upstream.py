@@ -36,6 +36,7 @@ from caterva2.wire import (
 from caterva2_formats.base import MAX_CHUNK_BYTES
 from caterva2_service.address import Address
 from caterva2_service.log import get_logger
+from caterva2_service.outbound import AddressRefused, OutboundRules, open_client
 from caterva2_service.requests import current_request_id
 from caterva2_service.trust import Identity, audience_of
 
@@ -110,21 +111,27 @@ class Publisher:
     `VersionChanged` for a dataset that is at another version than the one asked for.
     """
 
-    def __init__(self, address: str, settings: UpstreamSettings, identity: Identity) -> None:
+    def __init__(self, address: str, settings: UpstreamSettings, identity: Identity, rules: OutboundRules) -> None:
         self.address = address
         self.breaker = Breaker()
         self._slots = asyncio.Semaphore(settings.concurrency)
+        options: dict[str, Any] = {
+            "timeout": httpx.Timeout(settings.silence_timeout_s, connect=settings.connect_timeout_s, pool=None),
+            "limits": httpx.Limits(
+                max_connections=settings.concurrency + 4,
+                max_keepalive_connections=settings.concurrency,
+                keepalive_expiry=_KEEPALIVE_S,
+            ),
+            "auth": identity.auth(audience_of(address)),
+        }
         try:
-            self._client = Address.parse(address).http_client(
-                timeout=httpx.Timeout(settings.silence_timeout_s, connect=settings.connect_timeout_s, pool=None),
-                limits=httpx.Limits(
-                    max_connections=settings.concurrency + 4,
-                    max_keepalive_connections=settings.concurrency,
-                    keepalive_expiry=_KEEPALIVE_S,
-                ),
-                follow_redirects=False,
-                auth=identity.auth(audience_of(address)),
-            )
+            parsed = Address.parse(address)
+            if parsed.uds is None:
+                self._client = open_client(rules, base_url=parsed.url, **options)
+            elif rules.local:
+                self._client = parsed.http_client(follow_redirects=False, **options)
+            else:
+                raise UpstreamUnavailable("The publisher is on another machine, which has no socket here")
         except (ValueError, httpx.InvalidURL):
             raise UpstreamUnavailable(f"The address of the publisher makes no sense: {address[:100]!r}") from None
 
@@ -255,6 +262,9 @@ class Publisher:
             ) from None
         except httpx.InvalidURL:
             raise UpstreamUnavailable("The address of the publisher makes no sense") from None
+        except AddressRefused as error:
+            self.breaker.failed()
+            raise UpstreamUnavailable(f"The publisher is not asked: {error.detail}") from None
 
 
 class ManifestStream:
@@ -349,16 +359,17 @@ def _json(body: bytes, *, strict: bool = True) -> Any:
 class Upstream:
     """The publishers that this subscriber talks to, by address."""
 
-    def __init__(self, settings: UpstreamSettings, identity: Identity) -> None:
+    def __init__(self, settings: UpstreamSettings, identity: Identity, rules: OutboundRules) -> None:
         self._settings = settings
         self._identity = identity
+        self._rules = rules
         self._publishers: dict[str, Publisher] = {}
 
     def publisher(self, address: str) -> Publisher:
         """Return the publisher at `address`, as the broker reports it. Raises UpstreamUnavailable."""
         found = self._publishers.get(address)
         if found is None:
-            found = self._publishers[address] = Publisher(address, self._settings, self._identity)
+            found = self._publishers[address] = Publisher(address, self._settings, self._identity, self._rules)
         return found
 
     async def close(self) -> None:
