@@ -65,8 +65,8 @@ lint: $(SETUP)  ## Check style and the dependency rules
 type: $(SETUP)  ## Check types
 	@$(BIN)/mypy $(TYPED)
 
-bench: $(SETUP)  ## Run the workloads of docs/performance.md
-	@$(BIN)/python -m bench
+bench: $(SETUP)  ## Measure against the original (docs/performance.md); LONG=1 for longer, WRITE=1 to write the figures there
+	@$(BIN)/python -m bench $(if $(LONG),--long) $(if $(WRITE),--write)
 
 gui: ## Build the web GUI from its source, test it, and check that the committed bundle is what comes out (Node 20)
 	@cd services/subscriber/gui && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
-import platform
+import shutil
 import sys
-from collections import defaultdict
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
 from . import data as datasets
-from .sites import NEAR, Link, Site, original_bin
-from .workloads import WORKLOADS, Figure
+from . import report
+from .figures import Figure
+from .programs import RELEASES, Programs, installed, ours
+from .sites import KINDS, NEAR, Link, Site
+from .workloads import LONG, SHORT, WORKLOADS, Effort, Run, Workload
+from .workloads.catalogue import LARGE
+from .workloads.cold import COPIES
 
 LINKS = {
     "loopback": NEAR,
@@ -24,34 +30,40 @@ HERE = Path(__file__).parent
 
 
 def main() -> int:
-    """Run the workloads that the command line names and print a table."""
+    """Run the workloads that the command line names and print tables."""
     options = _options()
-    published = datasets.make(options.directory / "data", cold=options.rounds)
-    datasets.make_many(options.directory / "many", 2000)
-    sections = []
-    for name in options.link:
-        link = LINKS[name]
-        chosen = [w for w in options.workload or WORKLOADS if options.workload or name == "loopback" or w == "cold"]
-        figures = _measure(link, chosen, published, options)
-        sections.append(_table(link, figures))
-        print(sections[-1])
+    effort = LONG if options.long else SHORT
+    published = datasets.make(options.directory, cold=effort.rounds * COPIES)
+    for count in (2000, *LARGE):
+        published.many(count)
+    programs = _programs(options)
+    if options.prepare:
+        return 0
+    began, tables, remarks = time.time(), [], []
+    for link, names in _chosen(options):
+        table = report.Table(LINKS[link].name, [each.name for each in programs])
+        for roots, group in itertools.groupby(names, key=lambda name: WORKLOADS[name].roots):
+            remarks += Group(LINKS[link], roots, list(group), programs, published, effort).measure(table)
+        tables.append(table)
+        print(table.render(), flush=True)
+    said = report.machine(programs, began, rounds=effort.rounds)
+    print("\n".join([said, *remarks]))
     if options.write:
-        page = HERE.parent / "docs/performance.md"
-        head, mark, _ = page.read_text().partition("<!-- figures -->\n")
-        page.write_text(f"{head}{mark}\n{_machine()}\n\n" + "\n".join(sections))
-    return 0
+        report.write(HERE.parent / "docs/performance.md", said, tables, remarks=remarks)
+    return 1 if remarks else 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("workload", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; all by default")
     parser.add_argument("--link", action="append", choices=LINKS, help="distances to measure; all by default")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each site is measured, in turn")
+    parser.add_argument("--long", action="store_true", help="more rounds, longer ones, and ten minutes of mixed reads")
     parser.add_argument("--ours", action="store_true", help="do not measure the original")
+    parser.add_argument("--without", action="append", choices=RELEASES, default=[], help="do not measure a release")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
+    parser.add_argument("--prepare", action="store_true", help="only make the data and install the releases")
     parser.add_argument("--directory", type=Path, default=HERE / "_work", help="where data and programs are kept")
     options = parser.parse_args()
-    options.link = options.link or list(LINKS)
     options.directory = options.directory.resolve()
     unknown = set(options.workload) - WORKLOADS.keys()
     if unknown:
@@ -59,59 +71,89 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _measure(
-    link: Link, workloads: list[str], published: datasets.Data, options: argparse.Namespace
-) -> dict[str, dict[str, list[Figure]]]:
-    figures: dict[str, dict[str, list[Figure]]] = defaultdict(lambda: defaultdict(list))
-    roots = {"data": published.directory, "many": options.directory / "many"}
-    if "catalogue" not in workloads:
-        del roots["many"]
-    with ExitStack() as stack:
-        sites = []
-        for name, programs in _programs(options):
-            state = options.directory / f"state-{os.getpid()}-{link.round_trip_ms:.0f}-{link.mbit:.0f}" / name
-            sites.append(stack.enter_context(Site(name, programs, state, link)).start(**roots))
-        for workload in workloads:
-            for turn in range(options.rounds):
-                for site in sites:
-                    for figure in WORKLOADS[workload](site, published, turn):
-                        figures[figure.name][site.name].append(figure)
-                        print(f"{site.name:9} {figure.name}: {figure.value:.2f} {figure.unit}", file=sys.stderr)
-    return figures
+def _programs(options: argparse.Namespace) -> list[Programs]:
+    wanted = [] if options.ours else [release for name, release in RELEASES.items() if name not in options.without]
+    found = [installed(release, options.directory) for release in wanted]
+    return [ours(), *(programs for programs in found if programs is not None)]
 
 
-def _programs(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    found = [("ours", Path(sys.executable).parent)]
-    original = None if options.ours else original_bin(options.directory)
-    if original is not None:
-        found.append(("original", original))
-    elif not options.ours:
-        print("the original could not be installed from PyPI: only this project is measured", file=sys.stderr)
-    return found
+def _chosen(options: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+    """Yield links with the workloads that are measured over them."""
+    for link in options.link or LINKS:
+        names = [
+            name
+            for name, workload in WORKLOADS.items()
+            # A workload that is asked for by name, with a link, is measured over that link whatever is usual.
+            if (name in options.workload and options.link)
+            or (link in workload.links and (not options.workload or name in options.workload))
+        ]
+        if names:
+            yield link, names
 
 
-def _figure(value: float) -> str:
-    """Return four digits, or all digits before the point."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+class Group:
+    """Workloads that share their sites."""
 
+    def __init__(
+        self,
+        link: Link,
+        roots: tuple[str, ...],
+        names: list[str],
+        programs: list[Programs],
+        published: datasets.Data,
+        effort: Effort,
+    ) -> None:
+        self._link = link
+        self._roots = roots
+        self._workloads: list[tuple[str, Workload]] = [(name, WORKLOADS[name]) for name in names]
+        self._programs = programs
+        self._data = published
+        self._effort = effort
+        self._directory = published.directory / f"state-{os.getpid()}-{'-'.join([names[0], str(link.mbit)])}"
 
-def _table(link: Link, figures: dict[str, dict[str, list[Figure]]]) -> str:
-    lines = [f"### {link.name}", "", "| workload | original | ours | ratio |", "|---|---|---|---|"]
-    for name, by_site in figures.items():
-        ours = median(figure.value for figure in by_site["ours"])
-        unit = by_site["ours"][0].unit
-        if "original" not in by_site:
-            lines.append(f"| {name} | | {_figure(ours)} {unit} | |")
-            continue
-        original = median(figure.value for figure in by_site["original"])
-        better = by_site["ours"][0].more_is_better
-        ratio = (ours / original if better else original / ours) if ours and original else 0
-        lines.append(f"| {name} | {_figure(original)} {unit} | {_figure(ours)} {unit} | x{ratio:.1f} |")
-    return "\n".join([*lines, ""])
+    def measure(self, table: report.Table) -> list[str]:
+        """Measure, and return what went wrong. Everything that was started ends."""
+        wrong = []
+        try:
+            with ExitStack() as stack:
+                sites = [stack.enter_context(self._site(programs)) for programs in self._programs]
+                for name, workload in self._workloads:
+                    began = time.monotonic()
+                    for turn, site in itertools.product(range(1 if workload.once else self._effort.rounds), sites):
+                        wrong += self._turn(name, workload, Run(site, self._data, turn, self._effort), table)
+                    print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        finally:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        return wrong
 
+    def _site(self, programs: Programs) -> Site:
+        directory = self._directory / programs.name
+        sources = {
+            "data": self._data.arrays,
+            "hdf5": self._data.hdf5,
+            "changes": directory / "changes",
+        }
+        if "changes" in self._roots:
+            self._data.changing(sources["changes"])
+        site = KINDS[programs.name](programs, directory, self._link)
+        try:
+            return site.start({root: sources[root] for root in self._roots})
+        except BaseException:
+            site.stop()
+            raise
 
-def _machine() -> str:
-    return f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} when it ended."
+    def _turn(self, name: str, workload: Workload, run: Run, table: report.Table) -> list[str]:
+        try:
+            for row in workload.measure(run):
+                table.add(run.site.name, row)
+                said = f"{row.value:.2f} {row.unit}" if isinstance(row, Figure) else row.reason
+                print(f"{run.site.name:9} {row.name}: {said}", file=sys.stderr)
+        except (AssertionError, OSError, EOFError) as error:
+            # A service that fails is a finding, not the end of the other workloads.
+            wrong = f"- {run.site.name} failed in `{name}`: {type(error).__name__}: {str(error)[:200]}"
+            print(wrong, file=sys.stderr)
+            return [wrong]
+        return []
 
 
 if __name__ == "__main__":
