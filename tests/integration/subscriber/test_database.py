@@ -27,6 +27,7 @@ from caterva2_subscriber.db import (
     OneTimeTokens,
     Quotas,
     Sessions,
+    Subscriptions,
     Users,
 )
 
@@ -247,3 +248,21 @@ async def test_sqlite_writers_wait_for_each_other(tmp_path: Path) -> None:
     finally:
         await first.close()
         await second.close()
+
+
+async def test_subscriptions_are_kept_once_and_go_with_their_user(database: Database) -> None:
+    users, subscriptions = Users(database), Subscriptions(database)
+    user = await users.add("user@example.com", None)
+    await asyncio.gather(*(subscriptions.add("foo", holder) for holder in ("site", str(user.id), str(user.id))))
+    await subscriptions.add("bar", str(user.id))
+    (since,) = (await subscriptions.all())["bar"].values()
+    await subscriptions.add("bar", str(user.id))
+    assert await subscriptions.all() == {
+        "foo": {"site": pytest.approx(since, abs=60), str(user.id): pytest.approx(since, abs=60)},
+        "bar": {str(user.id): since},
+    }
+    assert not await subscriptions.remove("bar", "site")
+    await users.remove(user.id)
+    assert {root: set(holders) for root, holders in (await subscriptions.all()).items()} == {"foo": {"site"}}
+    assert await subscriptions.remove("foo")
+    assert await subscriptions.all() == {}

@@ -201,7 +201,7 @@ def test_unsubscribing_frees_the_cache_and_forgets_the_catalogue(tmp_path: Path)
         with httpx.Client(base_url=sub.url, trust_env=False) as http:
             http.post("/auth/jwt/login", data={"username": USER, "password": PASSWORD})
             assert http.get("/api/cache/status").json()["roots"]["foo"]["chunks"] == 5
-            assert http.post("/api/unsubscribe/foo").json() == "Ok"
+            assert http.post("/api/unsubscribe/foo?who=site").json() == "Ok"
             assert sub.get("/api/list/foo").json() == []
             status = http.get("/api/cache/status").json()
             assert (status["roots"], status["used"]) == ({}, 0)

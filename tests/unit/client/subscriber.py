@@ -33,6 +33,11 @@ class Subscriber:
             return httpx.Response(200, json="Ok")
         return httpx.Response(404, json={"detail": f"{path} not known by the broker"})
 
+    def unsubscribe(self, path: str, query: dict[str, str]) -> httpx.Response:
+        if query != {"who": "me", "free": "true"}:
+            return httpx.Response(403, json={"detail": f"Only administrators may do this: {query}"})
+        return httpx.Response(200, json="Ok")
+
     def list(self, path: str, query: dict[str, str]) -> httpx.Response:
         found = sorted(name.removeprefix(f"{path}/") for name in self.contents if name.startswith(f"{path}/"))
         return httpx.Response(200, json=found)

@@ -51,6 +51,7 @@ def run(subscriber, capsys):
     [
         (["roots"], "foo (subscribed)\nbar\n"),
         (["subscribe", "foo"], "Ok\n"),
+        (["unsubscribe", "foo"], "Ok\n"),
         (["subscribe", "foo", "--json"], '"Ok"\n'),
         (["list", "foo"], "README.md\ndir2/ds-4d.b2nd\nds-hello.b2frame\nnan.b2nd\nnoise\n"),
         (["ls", "foo/dir2", "--json"], '["ds-4d.b2nd"]\n'),
@@ -126,6 +127,10 @@ def test_info_for_people_and_for_programs(run):
     [
         (["info", "foo/nope"], "Not Found"),
         (["subscribe", "nope"], "nope not known by the broker"),
+        (
+            ["unsubscribe", "foo", "--everybody", "--keep"],
+            "Only administrators may do this: {'who': 'everybody', 'free': 'false'}",
+        ),
         (["list", "/foo"], "path cannot start with a slash"),
         (["show", "foo/nan.b2nd[x < 1]"], "a field or a filter needs a structured dataset"),
         (["--conf", "broken.toml", "roots"], "cannot read broken.toml"),

@@ -84,9 +84,33 @@ class Client(BaseClient):
         """Return name and state of every root that this client may see, by name."""
         return self._run(operations.get_roots())
 
-    def subscribe(self, root: PathLike) -> str:
-        """Make the subscriber follow a root. Returns ``"Ok"``."""
-        return self._run(operations.subscribe(root))
+    def subscribe(self, root: PathLike, *, site: bool = False) -> str:
+        """Subscribe to a root, so that the subscriber follows it. Returns ``"Ok"``.
+
+        The subscription is the user's own; that of the whole site with `site` (administrators).
+        """
+        return self._run(operations.subscribe(root, site=site))
+
+    def unsubscribe(self, root: PathLike, *, who: str = "me", free: bool = True) -> str:
+        """Give up a subscription. The subscriber follows a root while anybody is subscribed. Returns ``"Ok"``.
+
+        Parameters
+        ----------
+        who
+            ``"me"``; administrators also ``"site"`` or ``"everybody"``.
+        free
+            Forget the cached chunks of a root that is followed no longer.
+
+        Raises
+        ------
+        caterva2.errors.NotFound
+            If there is no such subscription; also a `httpx.HTTPStatusError`.
+        """
+        return self._run(operations.unsubscribe(root, who=who, free=free))
+
+    def get_subscriptions(self) -> list[dict[str, Any]]:
+        """Return for each root whether the subscriber follows it, for the ``site`` and whether it is ``mine``."""
+        return self._run(operations.get_subscriptions())
 
     def get(self, path: PathLike) -> Root | File | Dataset:
         """Return the root, dataset or file of this path, following its root if need be.

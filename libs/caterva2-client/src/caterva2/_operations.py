@@ -22,9 +22,21 @@ def get_roots() -> Operation[dict[str, dict[str, Any]]]:
     return parse_json((yield Call("GET", "/api/roots")), dict)
 
 
-def subscribe(root: PathLike) -> Operation[str]:
-    """Make the subscriber follow a root. Returns ``"Ok"``."""
-    return parse_json((yield Call("POST", _url("subscribe", root), repeatable=True)), str)
+def subscribe(root: PathLike, *, site: bool = False) -> Operation[str]:
+    """Subscribe to a root: the subscriber follows it. Returns ``"Ok"``."""
+    params = {"who": "site"} if site else {}
+    return parse_json((yield Call("POST", _url("subscribe", root), params=params, repeatable=True)), str)
+
+
+def unsubscribe(root: PathLike, *, who: str = "me", free: bool = True) -> Operation[str]:
+    """Give up a subscription: ``who`` is ``me``, ``site`` or ``everybody``. Returns ``"Ok"``."""
+    params = {"who": who, "free": "true" if free else "false"}
+    return parse_json((yield Call("POST", _url("unsubscribe", root), params=params)), str)
+
+
+def get_subscriptions() -> Operation[list[dict[str, Any]]]:
+    """Who is subscribed to which root."""
+    return parse_json((yield Call("GET", "/api/subscriptions")), list)
 
 
 def get_list(path: PathLike) -> Operation[list[str]]:

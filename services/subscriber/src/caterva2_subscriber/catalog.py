@@ -377,6 +377,28 @@ class Catalog:
         """Keep the broker's answer for when it is down."""
         self._set_fact("bus", json.dumps(bus.model_dump()))
 
+    def agreed_subscriptions(self) -> set[str]:
+        """Return the roots that the site's database knew subscriptions to when it was last compared."""
+        return set(json.loads(self._fact("agreed subscriptions") or "[]"))
+
+    def agree_on_subscriptions(self, roots: Iterable[str]) -> None:
+        """Remember what `agreed_subscriptions` returns."""
+        self._set_fact("agreed subscriptions", json.dumps(sorted(roots)))
+
+    def postponed_subscriptions(self) -> list[tuple[str, str]]:
+        """Return the subscriptions (root and holder) that could not be written into the database yet."""
+        return [(root, holder) for root, holder in json.loads(self._fact("postponed subscriptions") or "[]")]
+
+    def postpone_subscription(self, root: str, holder: str) -> None:
+        """Keep a subscription until the database is back."""
+        kept = {*self.postponed_subscriptions(), (root, holder)}
+        self._set_fact("postponed subscriptions", json.dumps(sorted(kept)))
+
+    def forget_postponed_subscription(self, root: str, holder: str) -> None:
+        """Forget a subscription that the database knows by now."""
+        kept = {*self.postponed_subscriptions()} - {(root, holder)}
+        self._set_fact("postponed subscriptions", json.dumps(sorted(kept)))
+
     def _fact(self, name: str) -> str | None:
         row = self._reader.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])

@@ -19,6 +19,7 @@ from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
 from caterva2_service.trust import Identity, Role
 
+from . import db
 from .auth.accounts import Accounts
 from .auth.oidc.signin import OidcSignIn
 from .cache import ChunkStore
@@ -36,6 +37,7 @@ from .settings import SubscriberSettings
 from .spaces.building import Builder
 from .spaces.opening import open_spaces
 from .spaces.store import Spaces
+from .subscriptions import Subscriptions
 from .tracking import Tracking
 from .upstream import Upstream
 from .views.planes import Planes
@@ -57,6 +59,7 @@ class Context:
     store: ChunkStore
     economy: Economy
     tracking: Tracking
+    subscriptions: Subscriptions
     published: PublishedRoots
     library: Library
     spaces: Spaces
@@ -102,6 +105,14 @@ class Context:
                 settings, identity=identity, catalog=catalog, upstream=upstream, health=health, metrics=metrics
             )
         )
+        subscriptions = Subscriptions.open(
+            db.Subscriptions(people.database),
+            tracking=tracking,
+            catalog=catalog,
+            store=store,
+            threads=threads,
+            configured=settings.follow,
+        )
         published = PublishedRoots(
             catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads
         )
@@ -131,6 +142,7 @@ class Context:
             store=store,
             economy=economy,
             tracking=tracking,
+            subscriptions=await stack.enter_async_context(subscriptions),
             published=published,
             library=library,
             spaces=opened.spaces,

@@ -17,6 +17,8 @@ from ._output import human_size, print_json, print_pretty
 def roots(client: Client, args: argparse.Namespace) -> None:
     """Print the roots, and which of them are followed."""
     found = client.get_roots()
+    if args.mine:
+        found = {name: root for name, root in found.items() if root.get("mine")}
     if args.json:
         print_json(found)
         return
@@ -25,8 +27,18 @@ def roots(client: Client, args: argparse.Namespace) -> None:
 
 
 def subscribe(client: Client, args: argparse.Namespace) -> None:
-    """Make the subscriber follow a root."""
-    answer = client.subscribe(args.root)
+    """Subscribe to a root."""
+    answer = client.subscribe(args.root, site=args.site)
+    if args.json:
+        print_json(answer)
+    else:
+        print(answer)
+
+
+def unsubscribe(client: Client, args: argparse.Namespace) -> None:
+    """Give up a subscription."""
+    who = "everybody" if args.everybody else "site" if args.site else "me"
+    answer = client.unsubscribe(args.root, who=who, free=not args.keep)
     if args.json:
         print_json(answer)
     else:
@@ -140,9 +152,32 @@ def url(client: Client, args: argparse.Namespace) -> None:
         print(found)
 
 
+ROOT = argument("root", help="name of the root")
+
 COMMANDS = (
-    Command("roots", roots, "List the roots"),
-    Command("subscribe", subscribe, "Make the subscriber follow a root", (argument("root", help="name of the root"),)),
+    Command(
+        "roots",
+        roots,
+        "List the roots",
+        (argument("--mine", action="store_true", help="only those that you are subscribed to"),),
+    ),
+    Command(
+        "subscribe",
+        subscribe,
+        "Subscribe to a root, so that the subscriber follows it",
+        (ROOT, argument("--site", action="store_true", help="for the whole site (administrators)")),
+    ),
+    Command(
+        "unsubscribe",
+        unsubscribe,
+        "Give up a subscription; a root is followed while anybody is subscribed to it",
+        (
+            ROOT,
+            argument("--site", action="store_true", help="that of the whole site (administrators)"),
+            argument("--everybody", action="store_true", help="those of all users and the site (administrators)"),
+            argument("--keep", action="store_true", help="keep the cached chunks, though nobody follows the root"),
+        ),
+    ),
     Command(
         "list",
         list_paths,

@@ -8,6 +8,7 @@ from .people import Groups, Identities, Users
 from .records import Account, ApiToken, AuditEntry, Group, Login, Usage
 from .rights import Grants
 from .sessions import ApiTokens, Attempts, OneTimeTokens, Sessions, UsedFlows
+from .subscriptions import Subscriptions
 from .trail import AuditTrail, Quotas
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "OneTimeTokens",
     "Quotas",
     "Sessions",
+    "Subscriptions",
     "Usage",
     "UsedFlows",
     "Users",

@@ -15,7 +15,7 @@ from caterva2.errors import AlreadyExists, Conflict, UserNotFound
 
 from .database import Database
 from .records import Account, Group
-from .tables import GrantRow, GroupRow, IdentityRow, MembershipRow, UserRow
+from .tables import GrantRow, GroupRow, IdentityRow, MembershipRow, SubscriptionRow, UserRow
 
 
 class Users:
@@ -119,6 +119,7 @@ class Users:
             if row is None:
                 raise UserNotFound("there is no such user")
             await session.exec(delete(GrantRow).where(col(GrantRow.grantee) == f"user:{row.email}"))
+            await session.exec(delete(SubscriptionRow).where(col(SubscriptionRow.holder) == str(row.id)))
             await session.delete(row)
 
 

@@ -72,6 +72,16 @@ class GrantRow(SQLModel, table=True):
     grantee: str = Field(primary_key=True, max_length=340)
 
 
+class SubscriptionRow(SQLModel, table=True):
+    """A root that is to be followed, for a user (the user's id) or for the whole site (``site``)."""
+
+    __tablename__ = "subscriptions"
+
+    root: str = Field(primary_key=True, max_length=63)
+    holder: str = Field(primary_key=True, max_length=40)
+    created_at: float
+
+
 class SessionRow(SQLModel, table=True):
     """A login in a browser or client. The cookie's value itself is never stored."""
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from caterva2.errors import Unavailable
+from caterva2.paths import SPECIAL_ROOTS
 
 from ..auth.principal import OptionalPrincipal, Principal
 from ..context import Context, ContextDep
@@ -34,6 +35,7 @@ async def events(
     principal: OptionalPrincipal,
     last_event_id: Annotated[str | None, Header(description="`id` behind which to go on; from now without it")] = None,
     last: Annotated[str | None, Query(max_length=64, description="As the header Last-Event-ID")] = None,
+    mine: Annotated[bool, Query(description="Only of roots that the user is subscribed to")] = False,
 ) -> StreamingResponse:
     """Stream events: ``added``, ``changed``, ``removed``, ``root-online``, ``root-offline``, ``resync``.
 
@@ -41,13 +43,13 @@ async def events(
     ``resync`` says that something was missed, as after a restart of the subscriber. Only roots that the reader may
     read are told of, the users' own included.
     """
-    stream = _stream(request, context, principal, last_event_id or last)
+    stream = _stream(request, context, principal, last_event_id or last, mine=mine)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def _stream(
-    request: Request, context: Context, principal: Principal, last_id: str | None
+    request: Request, context: Context, principal: Principal, last_id: str | None, *, mine: bool
 ) -> AsyncGenerator[bytes, None]:
     live = context.live
     yield b"retry: 2000\n\n"
@@ -66,6 +68,8 @@ async def _stream(
         for event in found:
             try:
                 seen = await may_see(event, principal, context.rights)
+                if mine and event.root and event.root not in SPECIAL_ROOTS:
+                    seen = seen and event.root in context.subscriptions.of(principal)
             except Unavailable:
                 return  # the reader comes back for it, when its rights can be looked up
             position = event.number

@@ -1,6 +1,6 @@
 """Following roots: what the broker knows, what publishers announce, and how fresh the catalogue is."""
 
 from .changes import Changes
-from .tracker import Tracking
+from .tracker import FOLLOW_ALL, Tracking
 
-__all__ = ["Changes", "Tracking"]
+__all__ = ["FOLLOW_ALL", "Changes", "Tracking"]

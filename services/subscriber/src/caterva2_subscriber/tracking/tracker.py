@@ -135,13 +135,17 @@ class Tracking:
             If neither the broker nor the catalogue knows the root.
         """
         state = await self.require_known(name)
-        if not state.subscribed:
-            await self._threads.run(self._catalog.mark_subscribed, name, True)
-        follower = self._follow(name)
+        follower = await self.follow(name)
         if state.epoch is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_SYNC_S):
                     await self._first_sync(follower)
+
+    async def follow(self, name: str) -> Follower:
+        """Begin to follow a root that is known, without waiting for its catalogue."""
+        if not self._catalog.roots[name].subscribed:
+            await self._threads.run(self._catalog.mark_subscribed, name, True)
+        return self._follow(name)
 
     async def require_known(self, name: str) -> CatalogState:
         """Return what is known of a root, after a look at the broker if it is new. Raises RootNotFound."""
