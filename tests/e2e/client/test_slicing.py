@@ -99,6 +99,18 @@ def test_indexing_with_lists(datasets, data):
     same(datasets[name][key], array[key])
 
 
+def test_indexing_with_more_indices_than_fit_into_a_url(sample_site):
+    line = np.arange(20_000) ** 2
+    far_apart = np.arange(0, 20_000, 4)
+    with sample_site.client(user=True) as user:
+        ds = user.upload(line, "@personal/long.b2nd")
+        asked = []
+        user.httpx_client.event_hooks["request"].append(lambda request: asked.append(request.method))
+        same(ds[far_apart], line[far_apart])
+        assert asked[-1] == "POST"
+        ds.remove()
+
+
 def test_indexing_with_masks(datasets):
     plane = ARRAYS["plane.b2nd"]
     same(datasets["plane.b2nd"][plane > 1], plane[plane > 1])

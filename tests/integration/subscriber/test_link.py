@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -161,6 +162,28 @@ def test_lists_of_indices_are_gathered_at_the_subscriber(sub: Service) -> None:
     for wrong in ("{}", "[", "[[1000]]", "[[true]]", "[[1.5]]", "[1, 2, 3]", '["1,2"]', '["x"]'):
         answer = sub.get("/api/fetch/foo/window.b2nd", params={"indices": wrong})
         assert answer.status_code == 400, wrong
+
+
+def test_what_is_too_long_for_a_url_is_asked_for_in_a_body(sub: Service) -> None:
+    array = noise(1000, 1000)
+
+    def ask(path: str = "window", **body: Any) -> httpx.Response:
+        url = f"{sub.url}/api/fetch/foo/{path}.b2nd"
+        return httpx.post(url, json=body, timeout=60, trust_env=False)
+
+    rows = np.random.default_rng(1).integers(0, 1000, 20_000)
+    found = ask(indices=[rows.tolist(), [3, 1]])
+    assert len(found.request.content) > 65_536
+    np.testing.assert_array_equal(decode(found.content), array[np.ix_(rows, [3, 1])])
+    np.testing.assert_array_equal(decode(ask(slice_="1:3, ::-400").content), array[1:3, ::-400])
+    np.testing.assert_array_equal(decode(ask("table", field="a", slice_="10:20").content), np.arange(10, 20))
+    assert (decode(ask("table", filter="a < 7").content)["a"] == np.arange(7)).all()
+    assert ask().content == sub.get("/api/fetch/foo/window.b2nd").content, "nothing chosen is everything"
+    assert ask(indices=[[0] * 1_000_001]).status_code == 413
+    assert ask(indices=["0" * 17_000_000]).status_code == 413, "a body holds at most 16 MiB"
+    assert ask(indexes=[[0]]).status_code == 422, "a word that is not known is refused"
+    assert ask(indices=[[1000]]).status_code == 400
+    assert ask("nope", indices=[[0]]).status_code == 404
 
 
 def test_a_field_of_a_table_comes_as_an_array(sub: Service) -> None:

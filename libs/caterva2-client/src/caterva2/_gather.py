@@ -41,6 +41,11 @@ class Gather:
         return json.dumps([list(axis) if isinstance(axis, tuple) else slices.format_key(axis) for axis in self.axes])
 
     @property
+    def listed(self) -> int:
+        """Number of indices that `indices` names one by one."""
+        return sum(len(axis) for axis in self.axes if isinstance(axis, tuple))
+
+    @property
     def covering(self) -> tuple[slice, ...]:
         """The smallest slices that hold the block."""
         return tuple(slice(axis[0], axis[-1] + 1) if isinstance(axis, tuple) else axis for axis in self.axes)

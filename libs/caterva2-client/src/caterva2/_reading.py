@@ -19,7 +19,9 @@ from ._gather import Gather, gather, has_arrays
 from ._transport import Operation, parse_json
 
 MAX_QUERY = 4000
-"""Longest list of indices, in characters, that is sent; for longer ones the slices that hold them are fetched."""
+"""Longest list of indices, in characters, that is sent in a URL; longer ones are sent in a body."""
+MAX_LISTED = 1_000_000
+"""Most indices that subscribers take; for more the slices that hold them are fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,23 @@ def _read_gathered(path: PathLike, key: Any, shape: tuple[int, ...] | None, as_b
 
 def _fetch_block(path: PathLike, wanted: Gather) -> Operation[tuple[httpx.Response, np.ndarray[Any, Any]]]:
     indices = wanted.indices
-    if indices is not None and len(indices) <= MAX_QUERY:
-        response = yield from operations.fetch(path, indices=indices)
-        block = np.asarray(to_value(from_cframe(response.content)))
-        # A service that does not know the parameter answers with everything.
-        return response, block if block.shape == wanted.shape else wanted.crop(block[wanted.covering])
+    if indices is not None and wanted.listed <= MAX_LISTED:
+        response = yield from _fetch_indices(path, indices)
+        if response is not None:
+            block = np.asarray(to_value(from_cframe(response.content)))
+            # A service that does not know the parameter answers with everything.
+            return response, block if block.shape == wanted.shape else wanted.crop(block[wanted.covering])
     response = yield from operations.fetch_key(path, wanted.covering)
     return response, wanted.crop(np.asarray(to_value(from_cframe(response.content))))
+
+
+def _fetch_indices(path: PathLike, indices: str) -> Operation[httpx.Response | None]:
+    if len(indices) <= MAX_QUERY:
+        return (yield from operations.fetch(path, indices=indices))
+    try:
+        return (yield from operations.fetch_listed(path, indices))
+    except (errors.TooLarge, httpx.HTTPStatusError) as error:
+        # A service that is older takes no body; indices that touch too many chunks are better read as slices.
+        if not isinstance(error, errors.TooLarge) and error.response.status_code != httpx.codes.METHOD_NOT_ALLOWED:
+            raise
+        return None

@@ -55,7 +55,7 @@ class Picks:
 
 
 def parse_indices(text: str, shape: tuple[int, ...]) -> list[Picks]:
-    """Read the ``indices`` of a request.
+    """Read the ``indices`` of a request. Takes a while for many of them.
 
     Parameters
     ----------

@@ -10,6 +10,9 @@ from caterva2_service.errors import answer
 
 MAX_BODY_BYTES = 2**20
 """Largest body of a request that brings no file."""
+MAX_SELECTION_BYTES = 16 * 2**20
+"""The same for one that lists the elements that are wanted."""
+SELECTIONS = "/api/fetch/"
 FILES = ("/api/upload/", "/api/append/")
 """Requests that bring files, which are limited by quotas as they arrive."""
 PROGRAMS = ("/assets/",)
@@ -47,11 +50,12 @@ class Hardening:
         if path.startswith(FILES):
             await self._app(scope, receive, send_hardened)
             return
+        limit = MAX_SELECTION_BYTES if path.startswith(SELECTIONS) else MAX_BODY_BYTES
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-            await answer(_too_large())(scope, receive, send_hardened)
+        if declared.isdecimal() and int(declared) > limit:
+            await answer(_too_large(limit))(scope, receive, send_hardened)
             return
-        await self._app(scope, _limited(receive), send_hardened)
+        await self._app(scope, _limited(receive, limit), send_hardened)
 
     def _add(self, headers: MutableHeaders, path: str) -> None:
         if "Content-Security-Policy" not in headers and not path.startswith(PROGRAMS):
@@ -65,19 +69,19 @@ class Hardening:
             headers.setdefault("Cache-Control", "no-store")
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, limit: int) -> Receive:
     received = 0
 
     async def limited() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise _too_large()
+        if received > limit:
+            raise _too_large(limit)
         return message
 
     return limited
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"the body of this request holds at most {MAX_BODY_BYTES} bytes")
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body of this request holds at most {limit} bytes")

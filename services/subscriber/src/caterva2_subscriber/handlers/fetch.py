@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import mimetypes
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from caterva2.errors import BadRequest, InvalidSlice
 from caterva2.paths import COMPRESSED_SUFFIX
@@ -59,6 +61,39 @@ async def fetch(
 ) -> Response:
     """Answer with one contiguous frame: the stored file for the whole, otherwise the elements that are selected."""
     query = FetchQuery(slice_, filter_, field, indices, v, if_none_match, if_match, range_, codec)
+    return await answer_fetch(context, principal, request, path, query)
+
+
+class Wanted(BaseModel):
+    """A part of a dataset, where naming it takes more room than a URL has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    indices: list[Any] | None = Field(default=None, description=INDICES, examples=[[[0, 7, 4000], "10:20", None]])
+    slice_: str | None = Field(default=None, max_length=1000, examples=["0:10, ::2"])
+    filter: str | None = Field(default=None, max_length=4000, description=FILTER)
+    field: str | None = Field(default=None, max_length=1000, description=FIELD)
+
+
+@router.post(
+    "/api/fetch/{path:path}",
+    summary="A part of a dataset that is too long to name in a URL",
+    response_class=Response,
+    responses={200: {"content": {answers.OCTETS: {}}}},
+)
+async def fetch_wanted(
+    path: str,
+    wanted: Wanted,
+    request: Request,
+    context: ContextDep,
+    principal: OptionalPrincipal,
+    v: Annotated[str | None, Query(max_length=100)] = None,
+    if_match: Annotated[str | None, Header()] = None,
+    codec: Annotated[str | None, Header(alias=HEADER_CODEC, description=CODEC)] = None,
+) -> Response:
+    """Answer as `GET` does to the same words in its query."""
+    indices = None if wanted.indices is None else orjson.dumps(wanted.indices).decode()
+    query = FetchQuery(wanted.slice_, wanted.filter, wanted.field, indices, v, None, if_match, None, codec)
     return await answer_fetch(context, principal, request, path, query)
 
 
@@ -126,7 +161,7 @@ async def _computed(
             raise BadRequest("indices cannot be combined with a slice or a field")
         if resource.kind is not Kind.ARRAY:
             raise InvalidSlice(f"{resource.path} is not an array: lists of indices do not apply")
-        found = await pick(resource, layout, parse_indices(query.indices, layout.shape))
+        found = await pick(resource, layout, await context.threads.run(parse_indices, query.indices, layout.shape))
         return await answers.of_array(found, codec, context.threads)
     if query.field:
         return await answers.of_field(resource, query.field, selection, codec, context.threads)

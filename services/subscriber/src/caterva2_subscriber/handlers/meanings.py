@@ -19,5 +19,6 @@ MEANINGS: Mapping[str, Meaning] = {
     "if-match": Meaning("`ETag` or version that the dataset must have, else 412"),
     "range": Meaning("Bytes of the file that are wanted, `bytes=0-99`: 206 with these; other units are ignored"),
     "accept-encoding": Meaning("Compressions that the client understands, such as `zstd` or `gzip`"),
+    "next": Meaning("Page of this site to go to afterwards", "/"),
     "limit": Meaning("Largest number of entries in the answer"),
 }
