@@ -181,6 +181,7 @@ def test_what_is_too_long_for_a_url_is_asked_for_in_a_body(sub: Service) -> None
     assert ask().content == sub.get("/api/fetch/foo/window.b2nd").content, "nothing chosen is everything"
     assert ask(indices=[[0] * 1_000_001]).status_code == 413
     assert ask(indices=["0" * 17_000_000]).status_code == 413, "a body holds at most 16 MiB"
+    assert ask(indices=[[2**70]]).status_code == 400
     assert ask(indexes=[[0]]).status_code == 422, "a word that is not known is refused"
     assert ask(indices=[[1000]]).status_code == 400
     assert ask("nope", indices=[[0]]).status_code == 404

@@ -23,15 +23,8 @@ from .conditions import wanted
 
 router = APIRouter(tags=["chunks"])
 
-OCTETS = "application/octet-stream"
 
-
-@router.get(
-    "/api/download/{path:path}",
-    summary="One compressed chunk",
-    response_class=Response,
-    responses={200: {"content": {OCTETS: {}}}},
-)
+@router.get("/api/download/{path:path}", summary="One compressed chunk", response_class=Response)
 async def download(path: str, context: ContextDep, nchunk: Annotated[int, Query()] = -1) -> Response:
     """Answer with chunk `nchunk` of the present version, exactly as it is stored."""
     if nchunk < 0:

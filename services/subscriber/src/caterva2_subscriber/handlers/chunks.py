@@ -25,12 +25,7 @@ from .sending import respond, started, with_current
 router = APIRouter(tags=["data"])
 
 
-@router.get(
-    "/api/chunk/{path:path}",
-    summary="One compressed chunk",
-    response_class=Response,
-    responses={200: {"content": {answers.OCTETS: {}}}},
-)
+@router.get("/api/chunk/{path:path}", summary="One compressed chunk", response_class=Response)
 async def chunk(
     path: str,
     request: Request,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import mimetypes
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -92,7 +92,7 @@ async def fetch_wanted(
     codec: Annotated[str | None, Header(alias=HEADER_CODEC, description=CODEC)] = None,
 ) -> Response:
     """Answer as `GET` does to the same words in its query."""
-    indices = None if wanted.indices is None else orjson.dumps(wanted.indices).decode()
+    indices = None if wanted.indices is None else json.dumps(wanted.indices)
     query = FetchQuery(wanted.slice_, wanted.filter, wanted.field, indices, v, None, if_match, None, codec)
     return await answer_fetch(context, principal, request, path, query)
 
