@@ -21,7 +21,7 @@ from caterva2_subscriber.db import Database
 from caterva2_subscriber.settings import SubscriberSettings
 
 SECRET = "a secret for tests that is long enough"
-PASSWORD = "foobar11"
+PASSWORD = "foobar11-foobar"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

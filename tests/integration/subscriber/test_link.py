@@ -51,7 +51,7 @@ def pub(running: tuple[Site, Path]) -> Service:
 @pytest.fixture
 def admin(running: tuple[Site, Path]) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=running[0].subscriber.url, trust_env=False, timeout=30) as http:
-        http.post("/auth/jwt/login", data={"username": "user@example.com", "password": "foobar11foobar"})
+        http.post("/auth/jwt/login", data={"username": "user@example.com", "password": "foobar11-foobarfoobar"})
         yield http
 
 

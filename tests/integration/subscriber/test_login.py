@@ -7,6 +7,7 @@ import re
 import statistics
 import time
 from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -155,18 +156,40 @@ async def test_registration_as_in_the_original(start: Start) -> None:
         made = answer.json()
         assert set(made) == {"id", "email", "is_active", "is_superuser", "is_verified"}
         assert (made["email"], made["is_superuser"], made["is_active"]) == ("new@example.com", False, True)
-        again = await client.post("/auth/register", json=body)
-        assert (again.status_code, again.json()["detail"]) == (400, "REGISTER_USER_ALREADY_EXISTS")
         short = await client.post("/auth/register", json={"email": "b@example.com", "password": "short"})
         assert short.json()["detail"] == {
             "code": "REGISTER_INVALID_PASSWORD",
-            "reason": "Password should be at least 8 characters",
+            "reason": "Password should be at least 12 characters",
         }
         wrong = await client.post("/auth/register", json={"email": "b@", "password": PASSWORD})
         assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", "email"])
         await site.add("second@example.com")
         full = await client.post("/auth/register", json={"email": "third@example.com", "password": PASSWORD})
         assert (full.status_code, full.json()["detail"]) == (400, "Only a maximum of 2 users are allowed")
+
+
+async def test_a3_registration_does_not_tell_who_has_an_account(start: Start) -> None:
+    site = await start(register=True)
+    await site.add(USER)
+    async with site.client() as client:
+        answers = [
+            await client.post("/auth/register", json={"email": email, "password": "quite another password"})
+            for email in (USER, "new@example.com", "new@example.com")
+        ]
+        assert [answer.status_code for answer in answers] == [201] * 3
+        facts = [{**answer.json(), "id": "", "email": ""} for answer in answers]
+        assert facts == facts[:1] * 3
+        assert len({answer.json()["id"] for answer in answers}) == 3
+        form = {"username": USER, "password": "quite another password"}
+        assert (await client.post("/auth/jwt/login", data=form)).status_code == 400, "nothing was changed"
+        weak = [
+            await client.post("/auth/register", json={"email": email, "password": "short"})
+            for email in (USER, "another@example.com")
+        ]
+        assert weak[0].content == weak[1].content
+    mail = await _mail_to(site, USER)
+    assert "There is one already" in mail.get_payload()
+    assert len(await site.context.accounts.users.list()) == 2
 
 
 async def test_nobody_registers_where_that_is_off_and_nobody_logs_in_where_there_are_no_users(start: Start) -> None:
@@ -204,29 +227,33 @@ async def test_a4_a_forgotten_password(site: Site) -> None:
         assert (old.status_code, new.status_code) == (400, 204)
 
 
-async def _mailed_token(site: Site) -> str:
+async def _mail_to(site: Site, email: str) -> Message:
+    """Wait for the one mail to an address; nobody else gets one before."""
     outbox = Path(site.context.settings.statedir) / "mail"
-    for _ in range(100):
-        mails = list(outbox.glob("*.eml"))
-        if mails and mails[0].stat().st_size:
-            break
-        await asyncio.sleep(0.05)
-    assert len(mails) == 1, "only the user who exists gets a mail"
+    async with asyncio.timeout(30):
+        while not (mails := [file for file in outbox.glob("*.eml") if file.stat().st_size]):
+            await asyncio.sleep(0.05)
     assert mails[0].stat().st_mode & 0o077 == 0
     message = message_from_bytes(mails[0].read_bytes())
-    assert message["To"] == USER
-    link = re.search(r"http://localhost:8002/reset-password/([\w-]{43})", message.get_payload())
+    assert message["To"] == email
+    return message
+
+
+async def _mailed_token(site: Site) -> str:
+    link = re.search(r"http://localhost:8002/reset-password/([\w-]{43})", (await _mail_to(site, USER)).get_payload())
     assert link
+    outbox = Path(site.context.settings.statedir) / "mail"
+    assert len(list(outbox.glob("*.eml"))) == 1, "only the user who exists gets a mail"
     return link[1]
 
 
 async def test_changing_the_own_password_ends_all_sessions(site: Site) -> None:
     async with await site.as_user(USER) as client:
         wrong = await client.post(
-            "/auth/change-password", json={"old_password": "x" * 8, "new_password": "newpassword"}
+            "/auth/change-password", json={"old_password": "x" * 8, "new_password": "the new password"}
         )
         assert (wrong.status_code, wrong.json()["detail"]) == (400, "LOGIN_BAD_CREDENTIALS")
-        body = {"old_password": PASSWORD, "new_password": "newpassword"}
+        body = {"old_password": PASSWORD, "new_password": "the new password"}
         assert (await client.post("/auth/change-password", json=body)).status_code == 204
         assert (await client.get("/api/me")).json()["email"] is None
 
@@ -291,7 +318,7 @@ async def test_administration_of_users_as_clients_of_the_original_do_it(site: Si
         refused = await user.post("/api/adduser/", json=new)
         assert (refused.status_code, refused.json()["detail"]) == (401, "Only superusers can add users")
         bad = await root.post("/api/adduser/", json={**new, "username": "c@b.com", "password": "short"})
-        assert bad.json()["detail"] == "Error in adding c@b.com: Password should be at least 8 characters"
+        assert bad.json()["detail"] == "Error in adding c@b.com: Password should be at least 12 characters"
         everyone = (await root.get("/api/listusers/")).json()
         assert {entry["email"] for entry in everyone} == {"root@example.com", USER, "a@b.com"}
         assert set(everyone[0]) == {"id", "email", "is_active", "is_superuser", "is_verified"}

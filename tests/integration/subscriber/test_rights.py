@@ -105,13 +105,13 @@ RULES: dict[tuple[str, str], str] = {
 }
 PARAMS = {"nchunk": "0", "level": "0", "s": "0", "format": "npy"}
 BODIES: dict[str, Any] = {
-    "/api/adduser/": {"username": "new@example.com", "password": "foobar11"},
+    "/api/adduser/": {"username": "new@example.com", "password": "foobar11-foobar"},
     "/api/groups": {"name": "new"},
     "/api/rights/{root}": {},
     "/api/users/{username}": {},
     "/api/tokens": {"name": "x"},
     "/auth/oidc/link": {},
-    "/auth/change-password": {"old_password": "foobar11", "new_password": "foobar11"},
+    "/auth/change-password": {"old_password": "foobar11-foobar", "new_password": "foobar11-foobar"},
     "/api/lazyexpr/": {"name": "x", "expression": "1 + 1"},
     "/api/upload_lazyarr/{path}": {"expression": "1 + 1"},
 }

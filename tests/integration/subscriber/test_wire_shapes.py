@@ -163,7 +163,11 @@ async def test_answers_to_writers_are_as_they_always_were(client: httpx.AsyncCli
         ("move-refused", "/api/move/", {"src": "foo/x.b2nd", "dst": "@shared/"}),
         ("remove", "/api/remove/@shared/dir", None),
         ("remove-refused", "/api/remove/@shared/dir", None),
-        ("adduser", "/api/adduser/", {"username": "new@example.com", "password": "foobar11new", "superuser": False}),
+        (
+            "adduser",
+            "/api/adduser/",
+            {"username": "new@example.com", "password": "foobar11-new", "superuser": False},
+        ),
         ("error-body", "/api/move/", {"src": pair[0]}),
     ]
     for name, url, body in steps:
@@ -180,7 +184,7 @@ async def test_answers_to_writers_are_as_they_always_were(client: httpx.AsyncCli
     async with site.client() as anonymous:
         wrong = {"username": ROOT, "password": "wrong password"}
         check_golden(GOLDEN / "login-refused.json", shape_of(await anonymous.post("/auth/jwt/login", data=wrong)))
-        logged_in = await anonymous.post("/auth/jwt/login", data={**wrong, "password": "foobar11"})
+        logged_in = await anonymous.post("/auth/jwt/login", data={**wrong, "password": "foobar11-foobar"})
         check_golden(GOLDEN / "login.json", shape_of(logged_in))
         name, _, rest = logged_in.headers["set-cookie"].partition("=")
         assert name == "c2subauth"

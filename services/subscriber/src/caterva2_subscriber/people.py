@@ -12,6 +12,7 @@ from .auth.accounts import Accounts, Policy
 from .auth.mail import make_mailer
 from .auth.oidc.provider import Provider
 from .auth.oidc.signin import OidcSignIn
+from .auth.password_rules import PasswordRules
 from .auth.secret import Secret, load_secret
 from .db import Database, Grants, UsedFlows
 from .rights import Rights
@@ -76,4 +77,5 @@ def make_accounts(settings: SubscriberSettings, database: Database, secret: Secr
         maxusers=settings.maxusers or None,
         urlbase=settings.urlbase,
     )
-    return Accounts(database, secret, policy, make_mailer(settings.mail, settings.statedir))
+    rules = PasswordRules.of(settings.auth.passwords)
+    return Accounts(database, secret, policy, make_mailer(settings.mail, settings.statedir), rules)

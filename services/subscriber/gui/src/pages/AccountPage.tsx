@@ -193,7 +193,7 @@ function PasswordPanel() {
           name="new"
           label="New password"
           autoComplete="new-password"
-          hint="At least 8 characters. All sessions end."
+          hint="At least 12 characters. All sessions end."
         />
         {save.error && (
           <p className="notice bad" role="alert">

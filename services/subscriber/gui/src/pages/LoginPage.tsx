@@ -127,7 +127,7 @@ function Register({ next }: { next: string }) {
           E-mail
           <input className="input" name="email" type="email" autoComplete="username" required autoFocus />
         </label>
-        <Password name="password" label="Password" autoComplete="new-password" hint="At least 8 characters." />
+        <Password name="password" label="Password" autoComplete="new-password" hint="At least 12 characters." />
         {error && (
           <p className="notice bad" role="alert">
             {error}
@@ -201,7 +201,7 @@ function Reset({ token }: { token: string }) {
   return (
     <Card title="Set a new password">
       <form className="stack" style={{ marginTop: 12 }} onSubmit={submit}>
-        <Password name="password" label="New password" autoComplete="new-password" hint="At least 8 characters." />
+        <Password name="password" label="New password" autoComplete="new-password" hint="At least 12 characters." />
         <Password name="again" label="Once more" autoComplete="new-password" />
         {error && (
           <p className="notice bad" role="alert">
@@ -235,7 +235,7 @@ export function Password({ name, label, autoComplete, hint }: PasswordProps) {
           name={name}
           type={shown ? 'text' : 'password'}
           autoComplete={autoComplete}
-          minLength={hint ? 8 : undefined}
+          minLength={hint ? 12 : undefined}
           required
           aria-describedby={hint ? `hint-${name}` : undefined}
         />

@@ -8,11 +8,13 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 from caterva2.errors import (
+    AlreadyExists,
     BadRequest,
     Caterva2Error,
     NotAuthenticated,
@@ -38,7 +40,8 @@ from .audit import Audit
 from .caller import Caller
 from .limits import LoginLimits
 from .mail import Mailer
-from .passwords import Passwords, check_password, generate_password
+from .password_rules import PasswordRules
+from .passwords import Passwords, generate_password
 from .principal import ALL_SCOPES, ANONYMOUS, UNVERIFIED, Principal
 from .secret import Secret
 
@@ -85,7 +88,9 @@ class Accounts:
         `WITHOUT_DATABASE_S` seconds after it was last confirmed.
     """
 
-    def __init__(self, database: Database, secret: Secret, policy: Policy, mailer: Mailer) -> None:
+    def __init__(
+        self, database: Database, secret: Secret, policy: Policy, mailer: Mailer, rules: PasswordRules
+    ) -> None:
         self.policy = policy
         self.users = Users(database)
         self.groups = Groups(database)
@@ -95,7 +100,7 @@ class Accounts:
         self._tokens = ApiTokens(database)
         self._one_time = OneTimeTokens(database)
         self.limits = LoginLimits(Attempts(database))
-        self._passwords = Passwords()
+        self._passwords = Passwords(rules)
         self._secret = secret
         self._mailer = mailer
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
@@ -207,14 +212,32 @@ class Accounts:
     async def register(self, email: str, password: str, caller: Caller) -> Account:
         """Make an account for a visitor.
 
+        For an address that has one already nothing is made; the answer is the same, and its owner gets a mail (A3).
+
         Raises
         ------
-        AlreadyExists, Conflict, WeakPassword, TooManyRequests
+        Conflict, WeakPassword, TooManyRequests
         """
         await self.limits.count("register", email, caller)
-        account = await self._create(email, password)
+        try:
+            account = await self._create(email, password)
+        except AlreadyExists:
+            account = Account(uuid4(), check_email(email), True, False, False, time.time())
+            await self.audit.record("register", account.email, caller, result="exists")
+            self._in_background(self._mail_known(account.email), "registration mail")
+            return account
         await self.audit.record("register", account.email, caller)
         return account
+
+    async def _mail_known(self, email: str) -> None:
+        base = self.policy.urlbase.rstrip("/")
+        await self._mailer.send(
+            email,
+            "Caterva2: you have an account already",
+            f"Somebody, probably you, wanted to make an account at {self.policy.urlbase} with this address.\n\n"
+            f"There is one already: sign in at {base}/login, or choose a new password at {base}/forgot-password\n\n"
+            "If it was not you, nothing needs to be done.\n",
+        )
 
     async def add_user(
         self, email: str, password: str | None, *, superuser: bool, actor: str, caller: Caller
@@ -239,7 +262,7 @@ class Accounts:
 
     async def _create(self, email: str, password: str, *, superuser: bool = False) -> Account:
         email = check_email(email)
-        check_password(password, email)
+        await self._passwords.check(password, email)
         hashed = await self._passwords.hash(password)
         return await self.users.add(email, hashed, superuser=superuser, maxusers=self.policy.maxusers)
 
@@ -294,7 +317,7 @@ class Accounts:
         await self.audit.record("change password", account.email, caller)
 
     async def _set_password(self, account: Account, password: str) -> None:
-        check_password(password, account.email)
+        await self._passwords.check(password, account.email)
         await self.users.change(account.id, hashed_password=await self._passwords.hash(password))
         await self._sessions.remove_all(account.id)
         self._forget()
@@ -303,29 +326,36 @@ class Accounts:
     async def forgot_password(self, email: str, caller: Caller) -> None:
         """Send a mail with a link to a user; nobody learns whether there is one (A3). Raises TooManyRequests."""
         await self.limits.count("forgot", email, caller)
-        task = asyncio.create_task(self._mail_reset(email, caller), name="reset mail")
-        self._mails.add(task)
-        task.add_done_callback(self._mails.discard)
+        self._in_background(self._mail_reset(email, caller), "reset mail")
 
     async def _mail_reset(self, email: str, caller: Caller) -> None:
-        try:
-            account = await self.users.by_email(email.strip())
-            if account is None or not account.is_active:
-                return
-            token = secrets.token_urlsafe(32)
-            await self._one_time.add(hash_token(token), account.id, "reset", expires_at=time.time() + MAIL_TOKEN_S)
-            link = f"{self.policy.urlbase.rstrip('/')}/reset-password/{token}"
-            minutes = int(MAIL_TOKEN_S // 60)
-            await self._mailer.send(
-                account.email,
-                "Caterva2: choose a new password",
-                f"Somebody, probably you, asked for a new password at {self.policy.urlbase}.\n\n"
-                f"Choose it here within {minutes} minutes:\n{link}\n\n"
-                "If it was not you, nothing needs to be done.\n",
-            )
-            await self.audit.record("reset mail", account.email, caller)
-        except Caterva2Error as error:
-            _log.error("reset mail not sent", reason=error.code)
+        account = await self.users.by_email(email.strip())
+        if account is None or not account.is_active:
+            return
+        token = secrets.token_urlsafe(32)
+        await self._one_time.add(hash_token(token), account.id, "reset", expires_at=time.time() + MAIL_TOKEN_S)
+        link = f"{self.policy.urlbase.rstrip('/')}/reset-password/{token}"
+        await self._mailer.send(
+            account.email,
+            "Caterva2: choose a new password",
+            f"Somebody, probably you, asked for a new password at {self.policy.urlbase}.\n\n"
+            f"Choose it here within {int(MAIL_TOKEN_S // 60)} minutes:\n{link}\n\n"
+            "If it was not you, nothing needs to be done.\n",
+        )
+        await self.audit.record("reset mail", account.email, caller)
+
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Do what must not lengthen the answer, which would tell that there is an account (A3)."""
+
+        async def run() -> None:
+            try:
+                await work
+            except Caterva2Error as error:
+                _log.error(f"{name} not sent", reason=error.code)
+
+        task = asyncio.create_task(run(), name=name)
+        self._mails.add(task)
+        task.add_done_callback(self._mails.discard)
 
     async def reset_password(self, token: str, password: str, caller: Caller) -> None:
         """Set the password of whoever got a mail with `token`; all sessions end.
@@ -341,7 +371,7 @@ class Accounts:
         account = await self.users.get(user_id) if user_id is not None else None
         if account is None or not account.is_active:
             raise BadRequest("RESET_PASSWORD_BAD_TOKEN")
-        check_password(password, account.email)
+        await self._passwords.check(password, account.email)
         if await self._one_time.use(hash_token(token), "reset") is None:
             raise BadRequest("RESET_PASSWORD_BAD_TOKEN")
         await self._set_password(account, password)

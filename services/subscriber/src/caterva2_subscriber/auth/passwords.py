@@ -1,4 +1,4 @@
-"""Passwords: which are accepted, how they are kept (argon2id, A1) and compared."""
+"""Passwords: how they are kept (argon2id, A1) and compared. Which are accepted is said by `password_rules`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import unicodedata
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from caterva2.errors import WeakPassword
 from caterva2_service.threads import Threads
 
-MIN_LENGTH = 8
-MAX_LENGTH = 128
+from .password_rules import MAX_LENGTH, PasswordRules
+
 MEMORY_KIB = 47104
 """One pass over 46 MiB: the OWASP minimum for a single lane."""
 THREADS = 2
@@ -20,9 +19,10 @@ THREADS = 2
 
 
 class Passwords:
-    """Hashes passwords away from the event loop."""
+    """Checks and hashes passwords away from the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: PasswordRules) -> None:
+        self._rules = rules
         self._threads = Threads(THREADS, name="password")
         self._hasher = PasswordHasher(time_cost=1, memory_cost=MEMORY_KIB, parallelism=1)
         self._dummy: str | None = None
@@ -31,8 +31,12 @@ class Passwords:
         """Give back the threads."""
         self._threads.close()
 
+    async def check(self, password: str, email: str) -> None:
+        """Refuse a new password that is easy to guess. Raises WeakPassword."""
+        await self._threads.run(self._rules.check, normalize(password), email)
+
     async def hash(self, password: str) -> str:
-        """Return the argon2id hash of a password that `check_password` accepted."""
+        """Return the argon2id hash of a password that `check` accepted."""
         return await self._threads.run(self._hasher.hash, normalize(password))
 
     async def verify(self, hashed: str | None, password: str) -> bool:
@@ -55,18 +59,6 @@ class Passwords:
 def normalize(password: str) -> str:
     """Return the form of a password that is hashed: the same however the keyboard composed its characters."""
     return unicodedata.normalize("NFC", password)
-
-
-def check_password(password: str, email: str) -> None:
-    """Refuse passwords that are easy to guess. Raises WeakPassword."""
-    if len(password) < MIN_LENGTH:
-        raise WeakPassword(f"Password should be at least {MIN_LENGTH} characters")
-    if len(password) > MAX_LENGTH:
-        raise WeakPassword(f"Password should be at most {MAX_LENGTH} characters")
-    if email and password.lower() in (email.lower(), email.partition("@")[0].lower()):
-        raise WeakPassword("Password should not contain e-mail")
-    if len(set(password)) < 3:
-        raise WeakPassword("Password should hold at least 3 different characters")
 
 
 def generate_password() -> str:

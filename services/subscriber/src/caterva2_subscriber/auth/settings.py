@@ -74,9 +74,21 @@ class OidcSettings(BaseModel):
         return self.client_secret.get_secret_value() if self.client_secret else None
 
 
-class AuthSettings(BaseModel):
-    """Section ``[auth]``: ways to sign in beside passwords."""
+class PasswordSettings(BaseModel):
+    """Section ``[auth.passwords]``: which new passwords are accepted; those that exist go on working."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    min_length: int = Field(default=12, ge=8, le=64)
+    """Characters; 8 is what the original asks for."""
+    breached: Path | None = None
+    """A list of passwords that attackers know: one a line, or the sorted SHA-1 list of Have I Been Pwned."""
+
+
+class AuthSettings(BaseModel):
+    """Section ``[auth]``: passwords, and other ways to sign in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    passwords: PasswordSettings = PasswordSettings()
     oidc: OidcSettings | None = None

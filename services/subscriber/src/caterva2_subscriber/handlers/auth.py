@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from caterva2.errors import AlreadyExists, Conflict, NotFound, Unavailable, WeakPassword
+from caterva2.errors import Conflict, NotFound, Unavailable, WeakPassword
 
 from ..auth.accounts import Accounts, check_email
 from ..auth.caller import CallerDep
@@ -81,6 +81,8 @@ class Me(BaseModel):
     """Whether this site knows users at all."""
     register_: bool = Field(serialization_alias="register")
     """Whether visitors may make accounts."""
+    min_password: int
+    """Characters that a new password must have."""
     oidc: bool
     """Whether people can sign in by an OpenID provider, at ``/auth/oidc/login?next=PATH``."""
     oidc_name: str | None
@@ -175,14 +177,15 @@ def _without_cookie(accounts: Accounts) -> Response:
 
 @router.post("/auth/register", status_code=201)
 async def register(accounts: AccountsDep, caller: CallerDep, body: Registration) -> User:
-    """Make an account, where the site lets visitors do so."""
+    """Make an account, where the site lets visitors do so.
+
+    For an address that has an account the answer is the same, and its owner gets a mail.
+    """
     if not accounts.policy.register:
         raise NotFound
     email = _checked(body.email)
     try:
         return shown(await accounts.register(email, body.password, caller))
-    except AlreadyExists:
-        raise HTTPException(400, "REGISTER_USER_ALREADY_EXISTS") from None
     except Conflict as error:
         raise HTTPException(400, error.detail) from None
     except WeakPassword as error:
@@ -229,6 +232,7 @@ async def me(context: ContextDep, principal: OptionalPrincipal) -> Me:
     policy = context.accounts.policy
     return Me(
         **await _usage(context, principal),
+        min_password=context.settings.auth.passwords.min_length,
         oidc=context.oidc is not None,
         oidc_name=context.oidc.name if context.oidc is not None else None,
         email=principal.email,
