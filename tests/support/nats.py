@@ -23,9 +23,23 @@ class NatsServer(Process):
         Where configuration and store are kept.
     sync
         ``sync_interval`` of JetStream; ``always`` as the embedded server of the broker has it.
+    max_store
+        Bytes that JetStream may take, as the configuration of the server writes it.
+    authorization
+        Content of that block of the configuration.
+    tls
+        Content of that block; none by default.
     """
 
-    def __init__(self, directory: Path, *, sync: str = "always") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        sync: str = "always",
+        max_store: str = "4GB",
+        authorization: str = f'user: "{USER}", password: "{PASSWORD}"',
+        tls: str = "",
+    ) -> None:
         self.port = free_port()
         self.store = directory / "store"
         self.monitor_port = free_port()
@@ -35,8 +49,8 @@ class NatsServer(Process):
         conf = directory / "nats.conf"
         conf.write_text(
             f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
-            f'jetstream {{ store_dir: "{self.store}", sync_interval: "{sync}", max_file_store: 4GB }}\n'
-            f'authorization {{ user: "{USER}", password: "{PASSWORD}" }}\n'
+            f'jetstream {{ store_dir: "{self.store}", sync_interval: "{sync}", max_file_store: {max_store} }}\n'
+            f"authorization {{ {authorization} }}\n" + (f"tls {{ {tls} }}\n" if tls else "")
         )
         super().__init__(["nats-server", "-c", conf], log_path=directory / "nats.log")
 

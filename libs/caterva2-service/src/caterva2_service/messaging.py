@@ -146,7 +146,7 @@ class Bus:
         name
             Name of this service in the lists of NATS.
         nats_settings
-            Nkey and TLS files; URL, user and password come from `locate`.
+            Nkey and TLS files; user and password where `locate` gives none.
         """
         bus = cls(
             locate,
@@ -217,6 +217,9 @@ class Bus:
         async def failed(error: Exception) -> None:
             log.debug("bus error", why=_why(error))
 
+        # Who is told only where an external NATS is has been given credentials of its own.
+        user = where.user or self._settings.user
+        password = where.password if where.user else self._settings.secret()
         self._client = Client()
         # Reconnecting is ours: each attempt asks anew where the bus is, and what hangs on a connection is made anew.
         await self._client.connect(
@@ -230,9 +233,9 @@ class Bus:
             closed_cb=closed,
             disconnected_cb=closed,
             error_cb=failed,
-            inbox_prefix=inbox_prefix(where.user),
-            user=where.user,
-            password=where.password,
+            inbox_prefix=inbox_prefix(user),
+            user=user,
+            password=password,
             nkeys_seed=str(self._settings.nkey_file) if self._settings.nkey_file else None,
             tls=_tls(self._settings),
         )

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator, model_validator
@@ -70,7 +70,20 @@ class NatsSettings(BaseModel):
     tls_ca: Path | None = None
     """Certificate authority of the server, where it is not one of the system's."""
     tls_cert: Path | None = None
+    """Certificate of this service, where the server asks for one; needs `tls_key`."""
     tls_key: Path | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in ("password_file", "nkey_file", "tls_ca", "tls_cert", "tls_key"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ValueError(f"nats.{name}: there is no file {path}")
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise ValueError("nats.tls_cert and nats.tls_key belong together")
+        if self.nkey_file is not None and self.user is not None:
+            raise ValueError("nats.nkey_file and nats.user are two ways to say who this is: set one of them")
+        return self
 
     def secret(self) -> str | None:
         """Return the password, read from its file if it is in one."""
