@@ -1,4 +1,4 @@
-"""What each kind of service may do on the broker's own NATS (requirement A11)."""
+"""What each kind of service may do on NATS, be it the broker's own or one of yours (requirement A11)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ _BUCKETS = (f"KV_{BUCKET_ROOTS}", f"KV_{BUCKET_ALIVE}")
 
 def user(account: Account) -> dict[str, object]:
     """Return the entry of an account in the server's configuration. What is not listed is denied."""
-    publish = _of_publisher(account.root) if account.role == Role.PUBLISHER else _of_subscriber()
     return {
         "user": account.user,
         "password": account.password,
-        "permissions": {
-            "publish": {"allow": publish},
-            "subscribe": {"allow": [f"{inbox_prefix(account.user)}.>"]},
-        },
+        "permissions": permissions(account.user, account.role, account.root),
     }
+
+
+def permissions(user: str, role: Role, root: str | None = None) -> dict[str, object]:
+    """Return what a service may do; `user` names the subjects where its answers arrive."""
+    publish = _of_publisher(root) if role == Role.PUBLISHER else _of_subscriber()
+    return {"publish": {"allow": publish}, "subscribe": {"allow": [f"{inbox_prefix(user)}.>"]}}
 
 
 def _of_publisher(root: str | None) -> list[str]:
