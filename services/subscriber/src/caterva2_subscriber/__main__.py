@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from caterva2.errors import Unavailable
+from caterva2.errors import BadRequest, Unavailable
 from caterva2_service import log, serve
 from caterva2_service.settings import load_settings
 
@@ -35,10 +35,15 @@ async def migrate(settings: SubscriberSettings) -> int:
     """Bring the database to this version and return the exit code of the process."""
     if settings.database.url is None:
         settings.statedir.mkdir(parents=True, exist_ok=True)
-    database = Database(database_url(settings))
+    url, owner = database_url(settings), settings.database.migration_url
     try:
-        await database.migrate()
-    except Unavailable as error:
+        database = Database(owner.get_secret_value() if owner else url)
+    except BadRequest as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 1
+    try:
+        await database.migrate(admit=url if owner else None)
+    except (BadRequest, Unavailable) as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return 1
     finally:

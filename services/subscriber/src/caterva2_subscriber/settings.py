@@ -107,6 +107,9 @@ class DatabaseSettings(_Section):
 
     url: SecretStr | None = None
     """``postgresql+asyncpg://...``; SQLite in the state directory by default."""
+    migration_url: SecretStr | None = None
+    """The same database by the role that owns the tables, for ``--migrate`` alone.
+    It makes the role of `url`, which then needs no right to change tables."""
 
 
 class _Registration:

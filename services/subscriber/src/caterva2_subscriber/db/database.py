@@ -11,6 +11,8 @@ from typing import Any
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
@@ -21,11 +23,22 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from caterva2.errors import BadRequest, Unavailable
 from caterva2_service.log import get_logger
 
+from . import roles
+
 DEADLINE_S = 5.0
 """Longest time that one transaction may take before the database counts as down."""
 MIGRATION_DEADLINE_S = 60.0
 RETRY_S = 5.0
 MIGRATION_LOCK = 0x63617432  # "cat2": replicas that start together migrate one after the other
+
+_REFUSALS = {
+    roles.INSUFFICIENT_PRIVILEGE: "tables of another version or of another role: run cat2sub --migrate as their owner",
+    "28000": "login refused",
+    "28P01": "login refused",
+    "3D000": "there is no such database",
+    "53300": "the server has no connection left",
+}
+"""What goes away without a change here, by SQLSTATE: the owner migrates, a password is rotated on both sides."""
 
 _log = get_logger(__name__)
 
@@ -56,12 +69,25 @@ class Database:
         """Whether the database is a file of this machine."""
         return self._engine.dialect.name == "sqlite"
 
-    async def migrate(self) -> None:
-        """Bring the tables to the present version. Raises Unavailable."""
+    async def migrate(self, *, admit: str | None = None) -> None:
+        """Bring the tables to the present version.
+
+        Parameters
+        ----------
+        admit
+            URL of the role that serves people, where this is the role that owns the tables; see `roles.admit`.
+
+        Raises
+        ------
+        Unavailable
+            If the database is away, or of an older version and this role may not change tables.
+        """
         with _as_unavailable(self._lost):
             self._protect_file()
             async with asyncio.timeout(MIGRATION_DEADLINE_S), self._engine.begin() as connection:
                 await connection.run_sync(upgrade)
+                if admit is not None and not self.is_sqlite:
+                    await connection.run_sync(roles.admit, admit)
         self._found()
 
     def _protect_file(self) -> None:
@@ -181,6 +207,11 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    newer = set(MigrationContext.configure(connection).get_current_heads()) - known
+    if newer:  # left by a newer version, before a rollback: what it changed is additive
+        _log.warning("the database is of a newer version", revisions=sorted(newer))
+        return
     command.upgrade(config, "head")
 
 
@@ -205,9 +236,14 @@ def _as_unavailable(lost: Callable[[str], None]) -> Iterator[None]:
         lost(reason)
         raise _unavailable() from error
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        state = getattr(error.orig, "sqlstate", None)
+        if state in _REFUSALS:
+            _log.warning("refused by the database", reason=str(error.orig))
+            lost(_REFUSALS[state])
+        elif error.connection_invalidated:
+            lost("connection lost")
+        else:
             raise
-        lost("connection lost")
         raise _unavailable() from error
 
 
