@@ -25,16 +25,16 @@ def kubernetes() -> Iterator[str]:
         yield given
     elif directory is not None:
         run([directory / "kubernetes" / "build.sh"], timeout_s=900)
-        exported = run([directory / "kubernetes" / "up.sh"], timeout_s=180)
+        exported = run([directory / "kubernetes" / "up.sh"], timeout_s=600)
         try:
             yield exported.strip().rpartition("=")[2]
         finally:
-            run([directory / "kubernetes" / "down.sh"], timeout_s=120)
+            run([directory / "kubernetes" / "down.sh"], timeout_s=300)
     else:
         missing(f"neither {KUBECONFIG_VARIABLE} nor {SCRIPTS_VARIABLE} says where a Kubernetes is")
 
 
-def kubectl(kubeconfig: str, *arguments: str, timeout_s: float = 120, check: bool = True) -> str:
+def kubectl(kubeconfig: str, *arguments: str, timeout_s: float = 300, check: bool = True) -> str:
     """Run ``kubectl`` in the namespace of the tests and return what it prints."""
     command = ["kubectl", f"--kubeconfig={kubeconfig}", f"--namespace={NAMESPACE}", *arguments]
     return run(command, timeout_s=timeout_s, check=check).strip()

@@ -27,7 +27,7 @@ class Project:
     file: Path
     env_file: Path
 
-    def compose(self, *arguments: str | Path, timeout_s: float = 300, check: bool = True) -> str:
+    def compose(self, *arguments: str | Path, timeout_s: float = 600, check: bool = True) -> str:
         """Run ``docker compose`` for this project and return what it prints."""
         command = ["docker", "compose", "-p", self.name, "-f", self.file, "--env-file", self.env_file]
         return run([*command, *arguments], timeout_s=timeout_s, check=check)
@@ -57,7 +57,7 @@ class Project:
         script = f"import urllib.request; print(urllib.request.urlopen('{url}').read().decode())"
         return self.compose("exec", "-T", service, "python", "-c", script)
 
-    def script(self, name: str, *arguments: str | Path, timeout_s: float = 300) -> str:
+    def script(self, name: str, *arguments: str | Path, timeout_s: float = 600) -> str:
         """Run a script of ``docker/`` for this project and return what it prints."""
         variables = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_ENV_FILES": str(self.env_file)}
         return run([REPOSITORY / "docker" / name, *arguments], timeout_s=timeout_s, variables=variables)

@@ -20,7 +20,7 @@ if find_spec("helm_python") is None:
     collect_ignore_glob.append("test_chart*.py")
 
 
-TIMEOUT_S = 900
+TIMEOUT_S = 1800
 """Building the images without any cache takes minutes."""
 
 
@@ -49,6 +49,6 @@ def engine() -> Iterator[None]:
 def images(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Names of the images of this checkout, by role, built if need be."""
     with project("compose.yaml", tmp_path_factory.mktemp("build"), {}) as build:
-        build.compose("build", timeout_s=900)
+        build.compose("build", timeout_s=1500)
     yield {role: f"caterva2-{role}:{TAG}" for role in ("broker", "publisher", "subscriber")}
     docker("builder", "prune", "--force", "--keep-storage=6GB", check=False, timeout_s=300)

@@ -21,7 +21,7 @@ DOCKERD_PID = Path("/var/run/docker.pid")
 def run(
     command: Sequence[str | Path],
     *,
-    timeout_s: float = 120,
+    timeout_s: float = 300,
     check: bool = True,
     variables: Mapping[str, str] | None = None,
 ) -> str:
@@ -38,7 +38,7 @@ def run(
     return done.stdout
 
 
-def docker(*arguments: str | Path, timeout_s: float = 120, check: bool = True) -> str:
+def docker(*arguments: str | Path, timeout_s: float = 300, check: bool = True) -> str:
     """Run ``docker`` and return what it prints."""
     return run(["docker", *arguments], timeout_s=timeout_s, check=check).strip()
 
@@ -46,7 +46,7 @@ def docker(*arguments: str | Path, timeout_s: float = 120, check: bool = True) -
 def answers() -> bool:
     """Tell whether an engine can be used."""
     try:
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=30).returncode == 0
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=120).returncode == 0
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return False
 
@@ -62,8 +62,8 @@ def running() -> Iterator[None]:
     """Have an engine and the base images; an engine that was started for this is stopped again."""
     was_there, directory = answers(), scripts()
     if directory is not None:
-        run([directory / "install-docker.sh"], timeout_s=300)
-        run([directory / "base-images.sh"], timeout_s=600)
+        run([directory / "install-docker.sh"], timeout_s=600)
+        run([directory / "base-images.sh"], timeout_s=900)
     elif not was_there:
         missing(f"Docker does not answer here, and {SCRIPTS_VARIABLE} names no scripts that bring it")
     try:

@@ -21,6 +21,8 @@ pytest.importorskip(
 import helm_python
 import kubernetes_validate
 
+from caterva2_broker import nats_accounts
+from caterva2_service.trust import Role
 from tests.deploy.chart import CHART, REPOSITORY, Manifest, find, lint, pods, render
 
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -42,7 +44,7 @@ def manifests(values: dict[str, Any]) -> list[Manifest]:
 
 
 def environment(container: dict[str, Any]) -> dict[str, Any]:
-    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container.get("env", [])}
 
 
 def containers(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -119,17 +121,15 @@ def test_a22_every_pod_is_under_a_policy_and_the_default_is_deny() -> None:
 
 def test_a19_no_password_is_written_into_a_pod(manifests: list[Manifest]) -> None:
     for name, container in containers(manifests):
-        for variable, value in environment(container).items() if "env" in container else ():
+        for variable, value in environment(container).items():
             if re.search(r"PASSWORD|SECRET|DATABASE_URL", variable):
                 assert "secretKeyRef" in value, f"{name}: {variable}"
 
 
 def test_a19_secrets_are_strong_and_differ() -> None:
     secrets = [each for each in render(TRIAL) if each["kind"] == "Secret"]
-    passwords = [
-        value for secret in secrets for key, value in secret["stringData"].items() if key not in ("url", "tls.crt")
-    ]
-    assert len(passwords) == len(set(passwords)) == 6
+    passwords = [value for secret in secrets for key, value in secret["stringData"].items() if not key.endswith("url")]
+    assert len(passwords) == len(set(passwords)) == 7
     assert all(len(password) >= 32 for password in passwords)
 
 
@@ -240,16 +240,78 @@ def test_versions_of_packages_images_and_chart_agree() -> None:
     assert f"${{CATERVA2_VERSION:-{version}}}" in (REPOSITORY / "compose.yaml").read_text()
 
 
-def test_a11_compose_and_chart_give_the_same_rights_on_the_bus() -> None:
+def test_a11_compose_and_chart_give_the_same_rights_on_the_bus_as_the_brokers_own() -> None:
     def rights(text: str) -> list[str]:
-        body = text[text.index("authorization") :]
-        return re.sub(r"\{\{ \.Values\.nats\.users\.(\w+)( \| quote)? \}\}", r"\1", body).split()
+        body = re.sub(r"\$NATS_\w+", "$PASSWORD", text[text.index("SUBSCRIBER:") :])
+        return body.replace('"', "").split()
 
-    compose = (REPOSITORY / "docker" / "nats" / "nats.conf").read_text()
-    chart = (CHART / "files" / "nats.conf").read_text()
+    nats = REPOSITORY / "docker" / "nats"
+    compose = (nats / "common.conf").read_text() + (nats / "nats.conf").read_text().partition('"common.conf"')[2]
+    roots = {root: {"data": {"sample": True}} for root in ("examples", "hdf5")}
+    chart = find(render({"publishers": roots}), "ConfigMap", "site-nats")["data"]["nats.conf"]
     assert rights(compose) == rights(chart)
     assert "sync_interval: always" in compose
     assert "sync_interval: always" in chart
+
+    subscriber = nats_accounts.permissions("subscriber", Role.SUBSCRIBER)
+    listed = re.search(r"SUBSCRIBER: \[(.*?)\]", compose, re.DOTALL)
+    assert listed is not None
+    assert re.findall(r'"([^"]+)"', listed[1]) == subscriber["publish"]["allow"]
+    for root in roots:
+        allowed = nats_accounts.permissions(f"publisher-{root}", Role.PUBLISHER, root)
+        block = re.search(rf"user: publisher-{root},.*?permissions: {{(.*?)}}", compose, re.DOTALL)
+        assert block is not None
+        assert re.findall(r'"([^"]+)"', block[1]) == allowed["publish"]["allow"] + allowed["subscribe"]["allow"]
+
+
+def test_a11_each_publisher_has_a_user_of_its_own() -> None:
+    roots = {root: {"data": {"sample": True}} for root in ("run_42", "run-42")}
+    manifests = render({"publishers": roots})
+    users = {
+        name: (given["CATERVA2_NATS_USER"], given["CATERVA2_NATS_PASSWORD"]["secretKeyRef"]["key"])
+        for name, container in containers(manifests)
+        if "CATERVA2_NATS_USER" in (given := environment(container))
+    }
+    assert len(set(users.values())) == len(users) == 4
+    secret = find(manifests, "Secret", "site-nats")["stringData"]
+    assert {key for _, key in users.values()} == set(secret)
+
+
+def test_a11_a_nats_of_ones_own_may_ask_for_nkeys_and_tls() -> None:
+    nats = {"url": "tls://bus:4222", "existingSecret": "bus", "nkeys": True, "tlsSecret": "authority"}
+    manifests = render({**TRIAL, "nats": nats})
+    for name, key in (
+        ("site-pub-sample", "publisher-sample"),
+        ("site-broker", "broker"),
+        ("site-subscriber", "subscriber"),
+    ):
+        pod = find(manifests, "StatefulSet", name)["spec"]["template"]["spec"]
+        given = environment(pod["containers"][0])
+        assert "CATERVA2_NATS_PASSWORD" not in given
+        (volume,) = (each["projected"] for each in pod["volumes"] if each["name"] == "nats")
+        assert volume["sources"][0]["secret"] == {"name": "bus", "items": [{"key": key, "path": "nkey"}]}
+        (mounted,) = (each["mountPath"] for each in pod["containers"][0]["volumeMounts"] if each["name"] == "nats")
+        assert given["CATERVA2_NATS_NKEY_FILE"] == f"{mounted}/nkey"
+        assert given["CATERVA2_NATS_TLS_CA"] == f"{mounted}/ca.crt"
+    with pytest.raises(helm_python.HelmError, match="nkeys is for a NATS of yours"):
+        render({**TRIAL, "nats": {"nkeys": True}})
+
+
+def test_a23_only_the_migration_knows_the_role_that_owns_the_tables() -> None:
+    knowing = {
+        name
+        for name, container in containers(render(TRIAL))
+        if "CATERVA2_DATABASE_MIGRATION_URL" in environment(container)
+    }
+    assert knowing == {"site-migration/migration"}
+    secret = find(render(TRIAL), "Secret", "site-postgresql")["stringData"]
+    assert "//caterva2_serving:" in secret["url"]
+    assert secret["password"] not in secret["url"]
+
+
+def test_a23_subscribers_need_fewer_connections_than_the_bundled_server_has() -> None:
+    with pytest.raises(helm_python.HelmError, match="more than 9 subscribers need a database of yours"):
+        render({"subscriber": {"replicas": 10, "shared": {"enabled": True}}})
 
 
 def test_sample_script_writes_the_arrays_once(tmp_path: Path) -> None:

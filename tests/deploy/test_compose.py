@@ -22,6 +22,7 @@ from tests.support.processes import wait_until
 
 OURS = {"broker", "publisher-examples", "publisher-hdf5", "subscriber"}
 SERVICES = OURS | {"nats", "postgres"}
+"""What runs; `migration` and the preparation of volumes have ended."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def site(images: dict[str, str], data: Path, port: int, tmp_path_factory: pytest
         "CATERVA2_PROXY_NETWORK": "172.31.252.0/28",
     }
     with project("compose.yaml", tmp_path_factory.mktemp("site"), settings) as made:
-        made.compose("up", "--detach", "--wait", timeout_s=300)
+        made.compose("up", "--detach", "--wait", timeout_s=600)
         yield made
 
 
@@ -67,13 +68,13 @@ def listed(client: caterva2.Client, root: str) -> list[str]:
 
 
 def test_every_dataset_of_both_publishers_is_read_as_it_is_on_disk(client: caterva2.Client, data: Path) -> None:
-    wait_until(lambda: {"examples", "hdf5"} <= set(client.get_roots()), timeout_s=60, what="both roots known")
+    wait_until(lambda: {"examples", "hdf5"} <= set(client.get_roots()), timeout_s=180, what="both roots known")
     expected = sorted(path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file())
-    wait_until(lambda: sorted(listed(client, "examples")) == expected, timeout_s=60, what="the catalogue complete")
+    wait_until(lambda: sorted(listed(client, "examples")) == expected, timeout_s=180, what="the catalogue complete")
     for path in data.rglob("*.b2nd"):
         mine = blosc2.open(str(path), mode="r")[()]
         np.testing.assert_array_equal(client.fetch(f"examples/{path.relative_to(data).as_posix()}"), mine)
-    wait_until(lambda: listed(client, "hdf5"), timeout_s=60, what="the HDF5 root listed")
+    wait_until(lambda: listed(client, "hdf5"), timeout_s=180, what="the HDF5 root listed")
 
 
 def test_a_change_on_the_publishers_disk_reaches_readers(client: caterva2.Client, data: Path) -> None:
@@ -81,17 +82,17 @@ def test_a_change_on_the_publishers_disk_reaches_readers(client: caterva2.Client
     path = data / "new.b2nd"
     blosc2.asarray(np.arange(100), urlpath=str(path), mode="w")
     path.chmod(0o644)
-    wait_until(lambda: "new.b2nd" in client.get_list("examples"), timeout_s=30, what="a new dataset listed")
+    wait_until(lambda: "new.b2nd" in client.get_list("examples"), timeout_s=180, what="a new dataset listed")
     np.testing.assert_array_equal(client.fetch("examples/new.b2nd"), np.arange(100))
     replacement = data.parent / "replacement.b2nd"
     blosc2.asarray(np.arange(100) * 2, urlpath=str(replacement), mode="w")
     replacement.chmod(0o644)
     replacement.rename(path)
     wait_until(
-        lambda: client.fetch("examples/new.b2nd")[1] == 2, timeout_s=30, what="the new version of a dataset read"
+        lambda: client.fetch("examples/new.b2nd")[1] == 2, timeout_s=180, what="the new version of a dataset read"
     )
     path.unlink()
-    wait_until(lambda: "new.b2nd" not in client.get_list("examples"), timeout_s=30, what="a removed dataset gone")
+    wait_until(lambda: "new.b2nd" not in client.get_list("examples"), timeout_s=180, what="a removed dataset gone")
 
 
 def test_only_the_subscriber_is_reachable_and_only_from_this_machine(site: Project, port: int) -> None:
@@ -178,7 +179,7 @@ def test_a_site_recovers_when_a_container_is_killed(
     site.crash(service)
     if service != "subscriber":  # readers notice nothing of the others
         assert sorted(client.get_list("examples")) == before
-    wait_until(lambda: site.healthy(service), timeout_s=90, what=f"{service} healthy again", every_s=0.5)
+    wait_until(lambda: site.healthy(service), timeout_s=180, what=f"{service} healthy again", every_s=0.5)
     name = f"after-{service}.b2nd"
     blosc2.asarray(np.full(10, 7), urlpath=str(data / name), mode="w")
     (data / name).chmod(0o644)
@@ -189,7 +190,7 @@ def test_a_site_recovers_when_a_container_is_killed(
         except (caterva2.errors.Caterva2Error, httpx.HTTPError):
             return False
 
-    wait_until(read, timeout_s=60, what=f"a change seen after {service} was killed", every_s=0.2)
+    wait_until(read, timeout_s=180, what=f"a change seen after {service} was killed", every_s=0.2)
 
 
 def test_a_site_ends_by_itself_at_sigterm_and_comes_back_as_it_was(
@@ -203,8 +204,8 @@ def test_a_site_ends_by_itself_at_sigterm_and_comes_back_as_it_was(
         state = docker("inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", containers[service]["Id"])
         assert state == "0 false", service
     site.compose("down")
-    site.compose("up", "--detach", "--wait", timeout_s=300)
-    wait_until(lambda: sorted(listed(client, "examples")) == before, timeout_s=60, what="the same catalogue")
+    site.compose("up", "--detach", "--wait", timeout_s=600)
+    wait_until(lambda: sorted(listed(client, "examples")) == before, timeout_s=180, what="the same catalogue")
     login = {"username": "kept@example.org", "password": "a long enough password"}
     answer = httpx.post(f"http://127.0.0.1:{port}/auth/jwt/login", data=login, trust_env=False)
     assert answer.status_code in (200, 204)
@@ -225,15 +226,74 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist(site: Project) -> None:
     assert {name.removesuffix("_bucket") for name in wanted} - exposed == set()
 
 
-def test_a_password_of_the_bus_is_rotated_without_loss(site: Project, client: caterva2.Client, data: Path) -> None:
-    for role in ("BROKER", "PUBLISHER", "SUBSCRIBER"):
-        site.change_setting(f"NATS_{role}_PASSWORD", f"s{secrets.token_hex(24)}")
-    site.compose("up", "--detach", "--wait", timeout_s=300)
+ROTATED = (
+    "NATS_BROKER_PASSWORD",
+    "NATS_PUBLISHER_EXAMPLES_PASSWORD",
+    "NATS_PUBLISHER_HDF5_PASSWORD",
+    "NATS_SUBSCRIBER_PASSWORD",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_SERVING_PASSWORD",
+    "CATERVA2_JOIN_TOKEN",
+    "CATERVA2_SECRET",
+)
+
+
+def test_every_secret_is_rotated_without_loss(site: Project, client: caterva2.Client, data: Path, port: int) -> None:
+    person = {"username": "rotated@example.org", "password": "a long enough password"}
+    site.compose("exec", "-T", "subscriber", "cat2adduser", *person.values())
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        assert http.post("/auth/jwt/login", data=person).status_code in (200, 204)
+        assert http.get("/api/me").json()["email"] == person["username"]
+
+        for name in ROTATED:
+            site.change_setting(name, f"s{secrets.token_hex(24)}")
+        owner = site.secrets()["POSTGRES_PASSWORD"]
+        statement = f"ALTER USER caterva2 PASSWORD '{owner}'"
+        site.compose("exec", "-T", "postgres", "psql", "-U", "caterva2", "-c", statement)
+        site.compose("up", "--detach", "--wait")
+
+        wait_until(lambda: database_answers(site), timeout_s=180, what="the database with its new passwords")
+        assert http.get("/api/me").json()["email"] is None, "sessions were made with the old secret"
+        assert http.post("/auth/jwt/login", data=person).status_code in (200, 204)
     blosc2.asarray(np.full(10, 8), urlpath=str(data / "rotated.b2nd"), mode="w")
     (data / "rotated.b2nd").chmod(0o644)
-    wait_until(lambda: "rotated.b2nd" in listed(client, "examples"), timeout_s=60, what="a change after the rotation")
+    wait_until(lambda: "rotated.b2nd" in listed(client, "examples"), timeout_s=180, what="a change after the rotation")
     status = json.loads(site.inside("subscriber", "http://127.0.0.1:8002/readyz"))
     assert status["parts"]["bus"]["ok"], status
+
+
+def database_answers(site: Project) -> bool:
+    status = json.loads(site.inside("subscriber", "http://127.0.0.1:8002/readyz"))
+    return bool(status["parts"]["database"]["ok"])
+
+
+TRY_STATEMENT = """
+import asyncio, os, sys, asyncpg
+
+async def main():
+    connection = await asyncpg.connect(os.environ["CATERVA2_DATABASE_URL"].replace("+asyncpg", ""))
+    try:
+        print(await connection.execute(sys.argv[1]))
+    except asyncpg.PostgresError as error:
+        print(type(error).__name__)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "answer"),
+    [
+        ("CREATE TABLE mine (id int)", "InsufficientPrivilegeError"),
+        ("DROP TABLE users", "InsufficientPrivilegeError"),
+        ("ALTER ROLE caterva2 PASSWORD 'mine'", "InsufficientPrivilegeError"),
+        ("SELECT id FROM users LIMIT 0", "SELECT 0"),
+    ],
+)
+def test_a23_the_subscriber_cannot_change_tables(statement: str, answer: str, site: Project) -> None:
+    assert "CATERVA2_DATABASE_MIGRATION_URL" not in str(site.containers()["subscriber"]["Config"]["Env"])
+    said = site.compose("exec", "-T", "subscriber", "python", "-c", TRY_STATEMENT, statement)
+    assert said.strip() == answer
 
 
 def test_a_backup_brings_people_and_their_files_back(site: Project, port: int, tmp_path: Path) -> None:

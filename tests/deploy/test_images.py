@@ -78,7 +78,7 @@ def test_a_wrong_setting_is_one_line_and_exit_code_1(images: dict[str, str], rol
     container = docker("create", "--env", "CATERVA2_LOGLEVEL=loud", images[role], *arguments)
     try:
         start = ["docker", "start", "--attach", container]
-        said = subprocess.run(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60).stdout
+        said = subprocess.run(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180).stdout
         assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "1"
         assert said.count("\n") == 1
         assert "'loud' is not one of" in said
@@ -90,7 +90,7 @@ def test_a_broker_alone_brings_its_own_bus_becomes_healthy_and_ends_at_sigterm(i
     options = ["--detach", "--read-only", "--cap-drop=ALL", "--tmpfs=/tmp", "--health-interval=1s"]
     container = docker("run", *options, images["broker"])
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while (status := docker("inspect", "--format", "{{.State.Health.Status}}", container)) != "healthy":
             assert time.monotonic() < deadline, f"{status}\n{docker('logs', container)}"
             time.sleep(0.5)

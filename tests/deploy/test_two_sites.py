@@ -28,7 +28,7 @@ def sites(images: dict[str, str], far_port: int, tmp_path_factory: pytest.TempPa
     """Both sites, up and healthy, with a link that is not too slow for a test."""
     settings = {"NEAR_PORT": str(free_port()), "FAR_PORT": str(far_port), "LINK_MBITS": "80"}
     with project("compose.two-sites.yaml", tmp_path_factory.mktemp("sites"), settings) as made:
-        made.compose("up", "--detach", "--wait", timeout_s=300)
+        made.compose("up", "--detach", "--wait", timeout_s=600)
         yield made
 
 
@@ -36,8 +36,8 @@ def sites(images: dict[str, str], far_port: int, tmp_path_factory: pytest.TempPa
 def far(sites: Project, far_port: int) -> Iterator[caterva2.Client]:
     """A reader at the far site."""
     with caterva2.Client(f"http://127.0.0.1:{far_port}") as client:
-        wait_until(lambda: "volumes" in client.get_roots(), timeout_s=60, what="the root known at the far site")
-        wait_until(lambda: "volume.b2nd" in client.get_list("volumes"), timeout_s=60, what="its catalogue complete")
+        wait_until(lambda: "volumes" in client.get_roots(), timeout_s=180, what="the root known at the far site")
+        wait_until(lambda: "volume.b2nd" in client.get_list("volumes"), timeout_s=180, what="its catalogue complete")
         yield client
 
 
@@ -73,4 +73,4 @@ def test_a_site_that_is_cut_off_serves_what_it_has_and_catches_up(sites: Project
         except caterva2.errors.Caterva2Error:
             return False
 
-    wait_until(whole, timeout_s=60, what="a chunk fetched after the link came back", every_s=0.5)
+    wait_until(whole, timeout_s=180, what="a chunk fetched after the link came back", every_s=0.5)

@@ -118,22 +118,70 @@ lifecycle:
 {{- if and .Values.nats.url (not .Values.nats.existingSecret) }}
 {{- fail "nats.url is set: nats.existingSecret must name the secret with the passwords of nats.users" }}
 {{- end }}
+{{- if and .Values.nats.nkeys (include "caterva2.nats.bundled" .) }}
+{{- fail "nats.nkeys is for a NATS of yours: set nats.url, or leave it out" }}
+{{- end }}
 {{- default (printf "%s-nats" (include "caterva2.fullname" .)) .Values.nats.existingSecret -}}
 {{- end -}}
 
-{{/* Environment that every service has; arguments: list ROOT COMPONENT. */}}
+{{/* Key of a service's password or nkey seed in the secret; arguments: list ROOT COMPONENT [ROOT-NAME]. */}}
+{{- define "caterva2.nats.key" -}}
+{{- $key := slice . 1 | join "-" -}}
+{{- $values := (index . 0).Values.nats -}}
+{{- if $values.existingSecret -}}
+{{- $there := lookup "v1" "Secret" (index . 0).Release.Namespace $values.existingSecret -}}
+{{- if and $there (not (hasKey $there.data $key)) }}
+{{- fail (printf "secret %s has no key %s: each publisher has a user of its own, see docs/deployment.md" $values.existingSecret $key) }}
+{{- end -}}
+{{- end -}}
+{{ $key }}
+{{- end -}}
+
+{{/* Files with which a service logs in at NATS, where it needs any; arguments: list ROOT COMPONENT [ROOT-NAME]. */}}
+{{- define "caterva2.nats.volume" -}}
+{{- $root := index . 0 -}}
+{{- if or $root.Values.nats.nkeys $root.Values.nats.tlsSecret }}
+- name: nats
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- if $root.Values.nats.nkeys }}
+      - secret:
+          name: {{ include "caterva2.nats.secret" $root }}
+          items: [{key: {{ include "caterva2.nats.key" . }}, path: nkey}]
+      {{- end }}
+      {{- with $root.Values.nats.tlsSecret }}
+      - secret: {name: {{ . }}}
+      {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "caterva2.nats.mount" -}}
+{{- if or .Values.nats.nkeys .Values.nats.tlsSecret }}
+- {name: nats, mountPath: /etc/caterva2/nats, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{/* Environment that every service has; arguments: list ROOT COMPONENT [ROOT-NAME]. */}}
 {{- define "caterva2.environment" -}}
 {{- $root := index . 0 -}}
-{{- $component := index . 1 -}}
+{{- $user := prepend (slice . 2) (index $root.Values.nats.users (index . 1)) | join "-" -}}
 - name: CATERVA2_LOGLEVEL
   value: {{ $root.Values.logLevel }}
 - name: CATERVA2_NATS_URL
   value: {{ include "caterva2.nats.url" $root | quote }}
 - name: CATERVA2_NATS_USER
-  value: {{ index $root.Values.nats.users $component | quote }}
+  value: {{ $user | quote }}
+{{- if $root.Values.nats.nkeys }}
+- {name: CATERVA2_NATS_NKEY_FILE, value: /etc/caterva2/nats/nkey}
+{{- else }}
 - name: CATERVA2_NATS_PASSWORD
   valueFrom:
-    secretKeyRef: {name: {{ include "caterva2.nats.secret" $root }}, key: {{ $component }}}
+    secretKeyRef: {name: {{ include "caterva2.nats.secret" $root }}, key: {{ include "caterva2.nats.key" . }}}
+{{- end }}
+{{- if $root.Values.nats.tlsSecret }}
+- {name: CATERVA2_NATS_TLS_CA, value: /etc/caterva2/nats/ca.crt}
+{{- end }}
 - name: CATERVA2_JOIN_TOKEN
   valueFrom:
     secretKeyRef: {name: {{ include "caterva2.join.secret" $root }}, key: token}
