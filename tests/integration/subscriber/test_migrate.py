@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from caterva2 import errors
 from caterva2_subscriber.db import Database, Users
+from caterva2_subscriber.db.database import upgrade
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.processes import environment, run
@@ -55,6 +56,28 @@ def test_migrate_without_a_database_is_said_with_exit_code_1() -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("cat2sub: The database does not answer")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+async def test_migrate_brings_a_database_of_an_older_version_up_to_date_with_its_people(
+    revision: str, postgres_url: str
+) -> None:
+    database = Database(postgres_url)
+    try:
+        async with database._engine.begin() as connection:
+            await connection.run_sync(upgrade, to=revision)
+        sql = "INSERT INTO users (id, email, hashed_password, is_active, is_superuser, is_verified, created_at)"
+        older = await connect(postgres_url)
+        await older.execute(f"{sql} VALUES ($1, 'ada@example.com', 'hash', true, true, true, 1.0)", uuid.uuid4())
+        await older.close()
+        done = run(["cat2sub", "--migrate"], env=environment({"CATERVA2_DATABASE_URL": postgres_url}))
+        assert done.returncode == 0, done.stderr
+        await database.migrate()
+        kept = await Users(database).by_email("ada@example.com")
+    finally:
+        await database.close()
+    assert kept is not None
+    assert kept.is_superuser
 
 
 # --- two roles ---------------------------------------------------------------------

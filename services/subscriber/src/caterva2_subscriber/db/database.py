@@ -199,8 +199,8 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def upgrade(connection: Connection) -> None:
-    """Run the migrations on an open connection, one process at a time."""
+def upgrade(connection: Connection, *, to: str = "head") -> None:
+    """Run the migrations on an open connection, up to a revision, one process at a time."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
@@ -212,7 +212,7 @@ def upgrade(connection: Connection) -> None:
     if newer:  # left by a newer version, before a rollback: what it changed is additive
         _log.warning("the database is of a newer version", revisions=sorted(newer))
         return
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 @contextlib.contextmanager
