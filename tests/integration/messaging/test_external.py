@@ -141,7 +141,7 @@ async def test_by_tls_with_certificates_on_both_sides(tmp_path: Path) -> None:
         ({"tls_ca": "/nowhere/ca.pem"}, "no file /nowhere/ca.pem"),
         ({"tls_cert": __file__}, "belong together"),
         ({"tls_key": __file__}, "belong together"),
-        ({"nkey_file": __file__, "user": "me"}, "set one of them"),
+        ({"nkey_file": __file__, "password": "mine"}, "set one of them"),
     ],
 )
 def test_wrong_settings_are_said_at_the_start(settings: dict[str, str], said: str) -> None:

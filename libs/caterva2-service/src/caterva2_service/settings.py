@@ -66,7 +66,7 @@ class NatsSettings(BaseModel):
     password: SecretStr | None = None
     password_file: Path | None = None
     nkey_file: Path | None = None
-    """File with an nkey seed."""
+    """File with an nkey seed. `user` beside it names the subjects where this service's answers arrive."""
     tls_ca: Path | None = None
     """Certificate authority of the server, where it is not one of the system's."""
     tls_cert: Path | None = None
@@ -81,8 +81,8 @@ class NatsSettings(BaseModel):
                 raise ValueError(f"nats.{name}: there is no file {path}")
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise ValueError("nats.tls_cert and nats.tls_key belong together")
-        if self.nkey_file is not None and self.user is not None:
-            raise ValueError("nats.nkey_file and nats.user are two ways to say who this is: set one of them")
+        if self.nkey_file is not None and (self.password is not None or self.password_file is not None):
+            raise ValueError("nats.nkey_file and nats.password are two ways to say who this is: set one of them")
         return self
 
     def secret(self) -> str | None:
