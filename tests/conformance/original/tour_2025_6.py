@@ -1,6 +1,7 @@
 """What a program written for caterva2 2025.6.26 does. Run in an environment that has that client, against our services.
 
-Arguments: URL of the subscriber, directory that `foo` publishes, user, password, directory to write into.
+Arguments: URL of the subscriber, directory that `foo` publishes, directory of ``.npy`` files with the datasets that
+`hdf5root` publishes, user, password, directory to write into.
 """
 
 import os
@@ -13,8 +14,8 @@ import numpy as np
 
 import caterva2
 
-URL, PUBLISHED, USER, PASSWORD, HERE = sys.argv[1:6]
-PUBLISHED = pathlib.Path(PUBLISHED).resolve()
+URL, PUBLISHED, HDF5, USER, PASSWORD, HERE = sys.argv[1:7]
+PUBLISHED, HDF5 = pathlib.Path(PUBLISHED).resolve(), pathlib.Path(HDF5).resolve()
 os.chdir(HERE)
 
 
@@ -84,6 +85,41 @@ for name in expected:
     saved = remote.download()
     assert saved == pathlib.Path("foo") / name
     assert saved.read_bytes() == (PUBLISHED / name).read_bytes(), f"{name} is not downloaded byte for byte"
+
+# --- the same for every dataset of an HDF5 file ---
+saved = {f"{p.relative_to(HDF5).with_suffix('')}.b2nd": p for p in HDF5.rglob("*.npy")}
+assert len(saved) == 13
+hdf5root = anonymous.get("hdf5root")
+assert hdf5root.file_list == sorted(saved)
+assert anonymous.get_list("hdf5root/arrays") == sorted(n[7:] for n in saved if n.startswith("arrays/"))
+for name, file in saved.items():
+    whole = np.load(file)
+    remote = hdf5root[name]
+    ndim = len(remote.shape)
+    assert remote.shape == whole.shape[:ndim], name
+    assert whole.shape[ndim:] == ((4,) if name.endswith("array-dtype.b2nd") else ()), name
+    found = anonymous.fetch(f"hdf5root/{name}")
+    assert found.dtype == whole.dtype, (name, found.dtype)
+    np.testing.assert_array_equal(found, whole, err_msg=name)
+    for key in [5, slice(2, 7), slice(-3, None), slice(4, 4), (slice(1, 9), slice(3, 4)), (0, 1), (2, slice(1, 9), 3)]:
+        if (len(key) if isinstance(key, tuple) else 1) > ndim:
+            continue
+        found = remote[key]
+        assert found.shape == whole[key].shape, (name, key, found.shape)
+        np.testing.assert_array_equal(found, whole[key], err_msg=f"{name} {key}")
+    if remote.chunks and ndim == whole.ndim:
+        corner = whole[tuple(slice(0, length) for length in remote.chunks)]
+        chunk = np.frombuffer(blosc2.decompress2(anonymous.get_chunk(f"hdf5root/{name}", 0)), whole.dtype)
+        assert chunk[0] == corner.flat[0], name
+        if corner.shape == remote.chunks:
+            np.testing.assert_array_equal(chunk.reshape(corner.shape), corner, err_msg=name)
+    np.testing.assert_array_equal(blosc2.open(str(remote.download()))[()], whole, err_msg=name)
+compound = hdf5root["arrays/compound-dtype.b2nd"]
+np.testing.assert_array_equal(compound["f1"][:], np.load(saved["arrays/compound-dtype.b2nd"])["f1"])
+attributes = {"Arr": [[0, 1], [2, 3]], "ArrT": [[0, 1], [2, 3]], "Bin": "foo", "BinT": "foo"}
+attributes |= {"Int": 42, "IntT": 42, "NilBin": "", "NilInt": None, "Str": "bar"}
+assert hdf5root["attrs.b2nd"].vlmeta == attributes
+refused(404, anonymous.get_info, "hdf5root/unsupported/vlstring.b2nd")
 
 table = root["ds-1d-fields.b2nd"]
 local = blosc2.open(str(PUBLISHED / "ds-1d-fields.b2nd"), mode="r")[:]

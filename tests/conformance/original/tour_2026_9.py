@@ -1,6 +1,7 @@
 """What a program written for caterva2 2026.9 does. Run in an environment that has that client, against our services.
 
-Arguments: URL of the subscriber, directory that `foo` publishes, user, password, directory to write into.
+Arguments: URL of the subscriber, directory that `foo` publishes, directory of ``.npy`` files with the datasets that
+`hdf5root` publishes, user, password, directory to write into.
 """
 
 import os
@@ -13,8 +14,8 @@ import numpy as np
 
 import caterva2
 
-URL, PUBLISHED, USER, PASSWORD, HERE = sys.argv[1:6]
-PUBLISHED = pathlib.Path(PUBLISHED).resolve()
+URL, PUBLISHED, HDF5, USER, PASSWORD, HERE = sys.argv[1:7]
+PUBLISHED, HDF5 = pathlib.Path(PUBLISHED).resolve(), pathlib.Path(HDF5).resolve()
 os.chdir(HERE)
 
 
@@ -67,6 +68,25 @@ for name in expected:
         np.testing.assert_array_equal(again[()], local[()])
     else:
         assert again[:] == local[:], name
+
+# --- the same for every dataset of an HDF5 file ---
+saved = {f"{p.relative_to(HDF5).with_suffix('')}.b2nd": p for p in HDF5.rglob("*.npy")}
+assert len(saved) == 13
+assert sorted(anonymous.get_list("hdf5root")) == sorted(saved)
+for name, file in saved.items():
+    whole = np.load(file)
+    remote = anonymous.get(f"hdf5root/{name}")
+    ndim = len(remote.shape)
+    assert tuple(remote.shape) == whole.shape[:ndim], name
+    np.testing.assert_array_equal(anonymous.fetch(f"hdf5root/{name}"), whole, err_msg=name)
+    for key in [5, slice(2, 7), slice(-3, None), (slice(1, 9), slice(3, 4)), (0, 1), (2, slice(1, 9), 3)]:
+        if (len(key) if isinstance(key, tuple) else 1) > ndim:
+            continue
+        found = np.asarray(remote[key])
+        assert found.shape == whole[key].shape, (name, key, found.shape)
+        np.testing.assert_array_equal(found, whole[key], err_msg=f"{name} {key}")
+compound = anonymous.get("hdf5root/arrays/compound-dtype.b2nd")
+np.testing.assert_array_equal(compound["f1"][:], np.load(saved["arrays/compound-dtype.b2nd"])["f1"])
 
 table = anonymous.get("foo/ds-1d-fields.b2nd")
 local = blosc2.open(str(PUBLISHED / "ds-1d-fields.b2nd"), mode="r")[:]

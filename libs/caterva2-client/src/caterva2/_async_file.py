@@ -51,6 +51,10 @@ class AsyncRoot:
         where = f"{self.name}/{inside(content, target)}"
         return await self.client.upload(content, where, compute, progress=progress)
 
+    async def load_from_url(self, url: str, remotepath: PathLike | None = None) -> AsyncFile | AsyncDataset:
+        """Make the subscriber download a file into this root; see `Root.load_from_url`."""
+        return await self.client.load_from_url(url, self.name if remotepath is None else f"{self.name}/{remotepath}")
+
     def __str__(self) -> str:
         return self.name
 

@@ -127,6 +127,10 @@ class Root:
         content, target = uploaded(localpath, dataset, local_dset, remotepath)
         return self.client.upload(content, f"{self.name}/{inside(content, target)}", compute, progress=progress)
 
+    def load_from_url(self, url: str, remotepath: PathLike | None = None) -> File | Dataset:
+        """Make the subscriber download a file into this root; None stands for the last part of the URL."""
+        return self.client.load_from_url(url, self.name if remotepath is None else f"{self.name}/{remotepath}")
+
 
 def inside(content: Any, target: PathLike | None) -> PathLike:
     """Return the path, relative to a root, under which `content` goes."""

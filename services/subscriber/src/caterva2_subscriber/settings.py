@@ -82,6 +82,23 @@ class SpacesSettings(_Section):
     """Where they are kept; the state directory by default. Subscribers that serve the same people share it."""
 
 
+class LoadSettings(_Section):
+    """Section ``[load_from_url]``: what users may let this subscriber download."""
+
+    hosts: tuple[str, ...] = ()
+    """Hosts from which files are loaded, as ``data.example.org``, ``data.example.org:8443``, or ``*.example.org`` for
+    all below a domain. None of them: nothing is loaded from URLs."""
+    allow: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that may be reached although they are private, this machine, or its link."""
+    plain: bool = False
+    """Whether ``http://`` will do."""
+    size: Size = 10 * 2**30
+    """Largest file, in bytes."""
+    silence_timeout_s: float = Field(default=20.0, gt=0)
+    time_s: float = Field(default=3600.0, gt=0)
+    """Seconds that a file may take at most."""
+
+
 class UpstreamSettings(_Section):
     """Section ``[upstream]``: how publishers are asked for chunks."""
 
@@ -153,6 +170,7 @@ class SubscriberSettings(ServiceSettings, _Registration):
     upstream: UpstreamSettings = UpstreamSettings()
     database: DatabaseSettings = DatabaseSettings()
     spaces: SpacesSettings = SpacesSettings()
+    load_from_url: LoadSettings = LoadSettings()
     mail: MailSettings = MailSettings()
     auth: AuthSettings = AuthSettings()
 

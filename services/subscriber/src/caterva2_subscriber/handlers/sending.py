@@ -49,12 +49,12 @@ async def with_current(
     """
     resource = await _open(context, principal, path, check)
     try:
-        return await _unless_gone(request, work(resource))
+        return await unless_gone(request, work(resource))
     except VersionChanged:
         await context.library.renew(path)
     resource = await _open(context, principal, path, check)
     try:
-        return await _unless_gone(request, work(resource))
+        return await unless_gone(request, work(resource))
     except VersionChanged:
         raise Conflict(f"{resource.path} changes faster than it can be read; try again", retry_after_s=1) from None
 
@@ -68,7 +68,7 @@ async def _open(
     return resource
 
 
-async def _unless_gone(request: Request | None, work: Awaitable[T]) -> T:
+async def unless_gone(request: Request | None, work: Awaitable[T]) -> T:
     """Give `work` up when the client goes away. Most work ends before it is worth looking."""
     if request is None:
         return await work

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request
+import httpx
+from fastapi import APIRouter, Form, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from caterva2.errors import BadRequest
@@ -13,8 +14,10 @@ from caterva2.errors import BadRequest
 from ..auth.caller import Caller, CallerDep
 from ..auth.principal import Principal, RequiredPrincipal
 from ..context import Context, ContextDep
+from ..spaces.loading import remote_file
 from ..spaces.multipart import FIELD, UploadedFile
 from ..spaces.store import empty_notebook
+from .sending import unless_gone
 
 router = APIRouter(tags=["spaces"])
 
@@ -79,6 +82,30 @@ async def upload(
     file = await uploaded(request)
     stored = await context.spaces.upload(principal, path, file.filename, file)
     await note(context, "upload", principal, caller, stored)
+    return stored
+
+
+@router.post("/api/load_from_url/{path:path}")
+async def load_from_url(
+    context: ContextDep,
+    principal: RequiredPrincipal,
+    caller: CallerDep,
+    request: Request,
+    path: str,
+    remote_url: Annotated[str, Form(max_length=2000, examples=["https://data.example.org/run7.b2nd"])],
+) -> str:
+    """Download a file and store it as if it had been uploaded; return its path.
+
+    Only from hosts that the settings of this site list; without such a list never.
+    """
+    await context.spaces.target(principal, path)
+
+    async def load() -> str:
+        async with remote_file(remote_url, context.settings.load_from_url) as file:
+            return await context.spaces.upload(principal, path, file.name, file.content)
+
+    stored = await unless_gone(request, load())
+    await note(context, "upload", principal, caller, f"{stored} from {httpx.URL(remote_url).host}")
     return stored
 
 
