@@ -72,6 +72,27 @@ def test_output(run, argv, expected):
     assert run(*argv) == (0, expected, "")
 
 
+def test_of_a_large_array_only_what_is_shown_is_fetched(run, subscriber):
+    large = np.arange(40_000).reshape(200, 200)
+    subscriber.contents["foo/large.b2nd"] = large
+    code, out, err = run("show", "foo/large.b2nd[:, ::-1]")
+    assert (code, out) == (0, f"{large[:, ::-1]}\n")
+    assert err == "40,000 elements of shape (200, 200); only those shown were fetched\n"
+    asked = [request.url.params.get("indices") for request in subscriber.requests if "fetch" in request.url.path]
+    assert asked == ["[[0, 1, 2, 197, 198, 199], [0, 1, 2, 197, 198, 199]]"]
+    code, out, _ = run("show", "foo/large.b2nd", "--json")
+    assert json.loads(out) == large.tolist(), "programs get everything"
+
+
+def test_of_a_large_binary_file_only_the_beginning_is_fetched(run, subscriber):
+    subscriber.contents["foo/large.bin"] = bytes(range(256)) * 4096
+    assert run("show", "foo/large.bin") == (0, "Binary data\n", "")
+    asked = [request.url.params.get("slice_") for request in subscriber.requests if "fetch" in request.url.path]
+    assert asked == [":65536"]
+    subscriber.contents["foo/large.txt"] = "é".encode() * 50_000
+    assert run("show", "foo/large.txt") == (0, "é" * 50_000 + "\n", "")
+
+
 def test_a_listing_as_a_tree(run):
     lines = [
         "foo",

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from .._client import Client
-from . import access, cache, catalog, changes, completion, data, doctor, session, users, watch
+from . import access, cache, catalog, changes, completion, costs, data, doctor, session, users, watch
 from ._program import add_options, configure_logging, connection_of, guarded
 
 LATER = "cat2-client"
@@ -21,6 +21,7 @@ COMMANDS = (
     *session.COMMANDS,
     *users.COMMANDS,
     *access.COMMANDS,
+    *costs.COMMANDS,
     *cache.COMMANDS,
     *completion.COMMANDS,
 )

@@ -1,14 +1,12 @@
-"""Commands for administrators: the chunk cache of a subscriber, and what a read costs."""
+"""Commands for administrators: the chunk cache of a subscriber."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from .._client import Client
 from ._commands import Command, CommandError, argument
-from ._output import human_size, print_json, print_pretty
-from .data import split_index
+from ._output import print_json, print_pretty
 
 
 def cache(client: Client, args: argparse.Namespace) -> None:
@@ -25,32 +23,7 @@ def cache(client: Client, args: argparse.Namespace) -> None:
         print_pretty(found)
 
 
-def plan(client: Client, args: argparse.Namespace) -> None:
-    """Print what reading a dataset, or a part of it, would bring over the link."""
-    path, index = split_index(args.dataset)
-    found = client.plan(path, index)
-    if args.json:
-        print_json(found)
-    else:
-        print(describe_plan(found))
-
-
-def describe_plan(found: dict[str, Any]) -> str:
-    """Return the sentence for people."""
-    return (
-        f"{human_size(found['nbytes'])} in {found['chunks']} chunks: "
-        f"{human_size(found['link_bytes'])} over the link ({found['link_chunks']} chunks), "
-        f"{human_size(found['cache_bytes'])} from the cache ({found['cache_chunks']} chunks)"
-    )
-
-
 COMMANDS = (
-    Command(
-        "plan",
-        plan,
-        "Say what reading a dataset, or a part of it, would bring over the link",
-        (argument("dataset", help="ROOT/sub/name, or a part of it: 'ROOT/sub/name[0:10, 3]'"),),
-    ),
     Command(
         "cache",
         cache,
