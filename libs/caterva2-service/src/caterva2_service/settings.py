@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from dotenv import dotenv_values
@@ -101,6 +101,10 @@ class ServiceSettings(BaseModel):
     """State directory; ``.ID`` is appended for a service with an identifier."""
     foreign_keys: ClassVar[frozenset[str]] = frozenset()
     """Keys of the service's section that other programs read."""
+    synonyms: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Other names of settings, on the command line and in the file, and the settings that they stand for."""
+    conf_files: ClassVar[tuple[str, ...]] = (DEFAULT_CONF,)
+    """Configuration files that are looked for; the first that is there is read."""
 
     http: Annotated[Address, Option("address to listen at: HOST:PORT or the path of a socket")]
     statedir: Annotated[Path, Option("directory where the service keeps its state")] = Path()
@@ -217,14 +221,20 @@ def _parser(cls: type[ServiceSettings], prog: str, description: str) -> argparse
         if option.positional:
             parser.add_argument(name, nargs="?", metavar=name.upper(), help=option.help)
             continue
-        flag = "--" + name.replace("_", "-")
+        flags = ["--" + each.replace("_", "-") for each in _names(cls, name)]
         if bool in (field.annotation, *get_args(field.annotation)):
-            parser.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=None, help=option.help)
+            parser.add_argument(
+                *flags, dest=name, action=argparse.BooleanOptionalAction, default=None, help=option.help
+            )
         elif name == "loglevel":
-            parser.add_argument(flag, dest=name, metavar="LEVEL", help=option.help)
+            parser.add_argument(*flags, dest=name, metavar="LEVEL", help=option.help)
         else:
-            parser.add_argument(flag, dest=name, metavar=name.upper(), help=option.help)
+            parser.add_argument(*flags, dest=name, metavar=name.upper(), help=option.help)
     return parser
+
+
+def _names(cls: type[ServiceSettings], name: str) -> list[str]:
+    return [name, *(other for other, setting in cls.synonyms.items() if setting == name)]
 
 
 def _option(field: FieldInfo) -> Option | None:
@@ -269,8 +279,8 @@ def _split_list(annotation: Any, text: str) -> Any:
 # --- file ---------------------------------------------------------------------
 def _from_file(cls: type[ServiceSettings], path: Path | None, section: str, chosen: str | None) -> dict[str, Any]:
     if path is None:
-        path = Path(DEFAULT_CONF)
-        if not path.is_file():
+        path = next((file for name in cls.conf_files if (file := Path(name).expanduser()).is_file()), None)
+        if path is None:
             return {}
     elif not path.exists():
         raise _Wrong(f"{path}: there is no such file")
@@ -285,6 +295,7 @@ def _from_file(cls: type[ServiceSettings], path: Path | None, section: str, chos
     else:
         # Tables below the section that are not settings belong to services with an identifier.
         own = {key: value for key, value in own.items() if not isinstance(value, dict) or key in cls.model_fields}
+    own = {cls.synonyms.get(key, key): value for key, value in own.items()}
     _check_known(cls, own, f"{path}: {where}")
     found = {key: value for key, value in own.items() if key in cls.model_fields}
     for name, field in cls.model_fields.items():

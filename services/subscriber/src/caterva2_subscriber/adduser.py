@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 
-from caterva2.errors import Caterva2Error
+from caterva2.errors import AlreadyExists, Caterva2Error
 from caterva2_service import log
 from caterva2_service.settings import load_settings
 
@@ -18,6 +18,7 @@ from .people import database_url, make_accounts
 from .settings import SubscriberSettings
 
 PROG = "cat2adduser"
+ADDED = "User {email} with id {id} has been added."
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     log.configure(settings.loglevel)
     try:
-        return asyncio.run(_add(settings, arguments.username, arguments.password, arguments.superuser))
+        return asyncio.run(add(settings, arguments.username, arguments.password, superuser=arguments.superuser))
     except (Caterva2Error, OSError) as error:
         print(f"{PROG}: {error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -50,30 +51,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _add(settings: SubscriberSettings, email: str, password: str | None, superuser: bool) -> int:
+async def add(
+    settings: SubscriberSettings, email: str, password: str | None, *, superuser: bool, said: str = ADDED
+) -> int:
+    """Add a user, and print what was done (`said`) and the password; return the exit code. Raises Caterva2Error."""
     settings.statedir.mkdir(parents=True, exist_ok=True)
     database = Database(database_url(settings))
     accounts = make_accounts(settings, database, Secret(""))  # no session is begun here
     try:
         await database.migrate()
-        return await _add_to(accounts, email, password, superuser)
+        return await _add_to(accounts, email, password, superuser, said)
     finally:
         await accounts.close()
         await database.close()
 
 
-async def _add_to(accounts: Accounts, email: str, password: str | None, superuser: bool) -> int:
+async def _add_to(accounts: Accounts, email: str, password: str | None, superuser: bool, said: str) -> int:
     known = await accounts.users.by_email(email.strip())
     if known is not None:
         if password is not None and await accounts.matches(known, password) and superuser <= known.is_superuser:
             print(f"Password: {password}")  # noqa: T201
             return 0
-        print(f"{PROG}: there is a user {known.email} already; nothing was changed", file=sys.stderr)  # noqa: T201
-        return 1
+        raise AlreadyExists(f"there is a user {known.email} already; nothing was changed")
     account, generated = await accounts.add_user(
         email, password, superuser=superuser, actor=PROG, caller=Caller(agent=PROG)
     )
-    print(f"User {account.email} with id {account.id} has been added.")  # noqa: T201
+    print(said.format(email=account.email, id=account.id))  # noqa: T201
     print(f"Password: {generated or password}")  # noqa: T201
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -139,6 +140,7 @@ class SubscriberSettings(ServiceSettings, _Registration):
     """Settings of one subscriber."""
 
     default_statedir: ClassVar[str] = "_caterva2/sub"
+    synonyms: ClassVar[Mapping[str, str]] = {"listen": "http"}
     foreign_keys: ClassVar[frozenset[str]] = frozenset({"url"})
 
     http: Annotated[Address, Option("address to listen at: HOST:PORT or the path of a socket")] = Address(
