@@ -5,6 +5,7 @@ The browser is started for this package alone: Playwright's loop must be gone be
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.content import wait_subscribed
 from tests.support.require import missing
@@ -92,10 +102,27 @@ def session(browser: Browser, site: Site) -> Any:
     return state
 
 
+Kept = dict[tuple[object, ...], BrowserContext]
+
+
+@pytest.fixture(scope="package")
+def kept(browser: Browser) -> Iterator[Kept]:
+    """Browser contexts by what they were made with. Tests share them, so that the GUI's code is fetched and compiled
+    once and not for every test; each test has a page of its own, and leaves nothing in the browser's storage."""
+    contexts: Kept = {}
+    yield contexts
+    for context in contexts.values():
+        context.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """A function that opens an address in a window of its own; errors that a page reports fail the test."""
-    contexts: list[BrowserContext] = []
+def visit(browser: Browser, site: Site, kept: Kept, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """A function that opens an address in a page of its own; errors that a page reports fail the test.
+
+    With ``fresh=True`` the page knows nothing of earlier ones: neither their cookies nor their cache.
+    """
+    own: list[BrowserContext] = []
+    pages: list[Page] = []
     problems: list[str] = []
 
     def told(message: ConsoleMessage) -> None:
@@ -103,17 +130,35 @@ def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Itera
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             problems.append(f"{message.type}: {message.text}")
 
-    def open_page(path: str = "/", *, user: bool = False, dark: bool = False, phone: bool = False, **more: Any) -> Page:
-        context = browser.new_context(
-            base_url=site.subscriber.url,
+    def context_with(*, user: bool, dark: bool, phone: bool, fresh: bool, more: dict[str, Any]) -> BrowserContext:
+        key = (user, dark, phone, *sorted((name, str(value)) for name, value in more.items()))
+        if not fresh and key in kept:
+            return kept[key]
+        options = {"base_url": site.subscriber.url, **more}
+        made = browser.new_context(
             viewport=PHONE if phone else DESKTOP,
             color_scheme="dark" if dark else "light",
             reduced_motion="reduce",
             storage_state=request.getfixturevalue("session") if user else None,
-            **more,
+            **options,
         )
-        contexts.append(context)
-        page = context.new_page()
+        if fresh:
+            own.append(made)
+        else:
+            kept[key] = made
+        return made
+
+    def open_page(
+        path: str = "/",
+        *,
+        user: bool = False,
+        dark: bool = False,
+        phone: bool = False,
+        fresh: bool = False,
+        **more: Any,
+    ) -> Page:
+        page = context_with(user=user, dark=dark, phone=phone, fresh=fresh, more=more).new_page()
+        pages.append(page)
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", told)
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -122,6 +167,10 @@ def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Itera
         return page
 
     yield open_page
-    for context in contexts:
+    for page in pages:
+        with contextlib.suppress(Error):
+            page.evaluate("localStorage.clear()")
+        page.close()
+    for context in own:
         context.close()
     assert not problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page
 
 _COLOURS = """canvas => {
     const copy = document.createElement('canvas');
@@ -36,15 +36,28 @@ def expect_painted(page: Page, at_least: int = 20) -> None:
 
 def point_at(page: Page, x: float, y: float) -> tuple[dict[str, int], str]:
     """Move the mouse to a place of the plot, as fractions of it; return the indices and the value that it shows."""
+    text, shown = _pointed(page, x, y).evaluate(
+        # Index and value in one look: they belong together wherever the tooltip is by now.
+        "element => [element.parentElement.parentElement.innerText, element.innerText]"
+    )
+    return {name: int(index) for name, index in re.findall(r"(D\d+)=(\d+)", text)}, shown
+
+
+def tooltip_at(page: Page, x: float, y: float) -> str:
+    """Move the mouse to a place of the plot, as fractions of it; return all that the tooltip says."""
+    return str(_pointed(page, x, y).evaluate("element => element.parentElement.parentElement.innerText"))
+
+
+def _pointed(page: Page, x: float, y: float) -> Locator:
     box = page.locator(".plot canvas").first.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * x - 3, box["y"] + box["height"] * y - 3)
-    page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y)
-    # The tooltip of tiles follows one move behind, and a little later.
-    page.wait_for_timeout(120)
-    page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y + 0.2)
     value = page.get_by_test_id("pixel")
-    expect(value).to_be_visible()
-    text = value.locator("xpath=../..").inner_text()
-    indices = {name: int(index) for name, index in re.findall(r"(D\d+)=(\d+)", text)}
-    return indices, value.inner_text()
+    left, top = box["x"] + box["width"] * x, box["y"] + box["height"] * y
+    for attempt in range(100):
+        # Tiles look at no more than one move in 50 ms, and let the tooltip see only those that they leave out.
+        page.mouse.move(left - 3, top - attempt % 3)
+        page.mouse.move(left, top, steps=2)
+        page.wait_for_timeout(100)
+        if value.is_visible() and value.inner_text():
+            return value
+    raise AssertionError("the plot shows no value under the mouse")

@@ -16,7 +16,7 @@ from .content import write
 
 
 def test_a_wrong_password_is_said_and_the_fields_are_kept(visit: Open) -> None:
-    page = visit("/login?next=/d/lab/scalar.b2nd")
+    page = visit("/login?next=/d/lab/scalar.b2nd", fresh=True)
     page.get_by_label("E-mail").fill(USER)
     page.get_by_label("Password", exact=True).fill("wrong password")
     page.get_by_role("button", name="Sign in", exact=True).click()
@@ -31,7 +31,7 @@ def test_a_wrong_password_is_said_and_the_fields_are_kept(visit: Open) -> None:
 
 
 def test_nobody_is_led_away_after_signing_in(visit: Open) -> None:
-    page = visit("/login?next=https://example.org/")
+    page = visit("/login?next=https://example.org/", fresh=True)
     page.get_by_label("E-mail").fill(USER)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()

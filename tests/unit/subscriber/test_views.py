@@ -119,6 +119,13 @@ def test_statistics_of_nothing_are_said_to_be_none() -> None:
     assert (found["count"], found["min"], found["histogram"]) == (0, None, None)
 
 
+@pytest.mark.parametrize("greatest", [1e300, 1.7e308])
+def test_statistics_of_the_greatest_numbers_can_be_sent(greatest: float) -> None:
+    found = describe(np.linspace(-greatest / 2, greatest / 2, 400) * 2, approximate=False)
+    assert (found["min"], found["max"], found["std"]) == (-greatest, greatest, None)
+    json.dumps(found, allow_nan=False)
+
+
 def test_large_selections_are_described_by_a_sample() -> None:
     stack = select(":", (400, 512, 512))
     chosen, approximate = sample(stack, (1, 512, 512))

@@ -68,7 +68,9 @@ export function infoKind(dtype: string): 'real' | 'complex' | 'bool' | 'text' | 
 
 /** Short label of an info dtype. */
 export function infoLabel(dtype: string): string {
-  if (!dtype.startsWith('[') && !dtype.startsWith('{')) return dtype;
+  if (!dtype.startsWith('[') && !dtype.startsWith('{')) {
+    return /^[<>|=]?[SU]\d+$/.test(dtype) ? dtypeLabel(dtype) : dtype;
+  }
   const fields = (dtype.match(/\(\s*'/g) ?? []).length;
   return fields ? `record (${fields} field${fields === 1 ? '' : 's'})` : 'record';
 }

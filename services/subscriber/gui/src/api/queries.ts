@@ -183,15 +183,18 @@ export function useSlice(path: string, version: string, s: string, enabled = tru
   return useQuery({ ...sliceQuery(path, version, s), enabled, placeholderData: keepPreviousData });
 }
 
-export function useLine(path: string, version: string, s: string, enabled = true): UseQueryResult<Read> {
-  return useQuery({
+export function lineQuery(path: string, version: string, s: string) {
+  return {
     queryKey: ['line', path, version, s],
-    queryFn: ({ signal }) => readView('line', path, { s, n: 2400, v: version || undefined, filter: 'shuffle' }, signal),
-    staleTime: Infinity,
+    queryFn: ({ signal }: { signal: AbortSignal }) =>
+      readView('line', path, { s, n: 2400, v: version || undefined, filter: 'shuffle' }, signal),
+    staleTime: version ? Infinity : MAX_KEPT_MS,
     gcTime: MAX_KEPT_MS,
-    placeholderData: keepPreviousData,
-    enabled,
-  });
+  };
+}
+
+export function useLine(path: string, version: string, s: string, enabled = true): UseQueryResult<Read> {
+  return useQuery({ ...lineQuery(path, version, s), placeholderData: keepPreviousData, enabled });
 }
 
 export function useStatistics(path: string, version: string, s: string, enabled = true): UseQueryResult<Statistics> {

@@ -82,6 +82,8 @@ export interface Info extends SchunkInfo {
   expression?: string;
   operands?: Record<string, string>;
   error?: string;
+  /** Why a file could not be read, in a sentence. */
+  reason?: string;
   expr?: string;
   missing_ops?: Record<string, string>;
   version?: string;

@@ -2,7 +2,7 @@ import '@h5web/lib/styles.css';
 import { KeepZoomProvider, type ColorMap, INTERPOLATORS } from '@h5web/lib';
 import { useQueryClient } from '@tanstack/react-query';
 import { Activity, Columns2, Image, Palette } from 'lucide-react';
-import { useEffect, type ReactNode } from 'react';
+import { Fragment, useEffect, type ReactNode } from 'react';
 import { cellText, itemsOf } from '../api/arrays';
 import { infoKind } from '../api/dtype';
 import { sliceQuery, useSlice, useStatistics } from '../api/queries';
@@ -12,7 +12,7 @@ import { isTransposed, resolveDims, sliceText, type Dims, type Vis } from '../st
 import { Heatmap } from '../vis/Heatmap';
 import { Line } from '../vis/Line';
 import { Ortho } from '../vis/Ortho';
-import { defaultMap, domainsOf } from '../vis/picture';
+import { defaultMap, domainsOf, missingNote } from '../vis/picture';
 import { Rgb, RgbToolbar } from '../vis/Rgb';
 import { Tiled } from '../vis/Tiled';
 import { PictureToolbar } from '../vis/Toolbar';
@@ -146,6 +146,7 @@ function PlanePlot({ opened, dims, units, complex, bar }: PlotProps & { dims: Di
   // Colours of a stack stay while the next slice is on its way.
   const domains = domainsOf(view, stats.data, slice.data?.range ?? null);
   const current = !slice.isPlaceholderData;
+  const note = slice.error || view.part === 'phase' ? null : missingNote(stats.data, view.scale);
   const read = slice.data && slice.data.shape.length === 2 ? slice.data : undefined;
   return (
     <>
@@ -166,6 +167,7 @@ function PlanePlot({ opened, dims, units, complex, bar }: PlotProps & { dims: Di
         {slice.isFetching && slice.data && slice.isPlaceholderData && (
           <span className="vis-note chip">Loading slice…</span>
         )}
+        {note && current && <p className="vis-note notice">{note}</p>}
         {slice.error && (
           <p className="vis-note notice bad" role="alert">
             {slice.error.message}{' '}
@@ -329,15 +331,27 @@ function ScalarDisplay({ opened }: { opened: Opened }) {
       </p>
     );
   }
+  const units = String(attributes(info)['units'] ?? '');
+  const fields = data ? itemsOf(data) : [];
+  if (data && fields[0]) {
+    return (
+      <div className="pad grow" data-testid="scalar">
+        <dl className="card scalar-record">
+          {fields.map((field) => (
+            <Fragment key={field?.name}>
+              <dt>{field?.name}</dt>
+              <dd className="mono">{cellText(data, 0, field)}</dd>
+            </Fragment>
+          ))}
+        </dl>
+      </div>
+    );
+  }
   return (
     <div className="scalar-value" data-testid="scalar">
       <span>
-        {data
-          ? itemsOf(data)
-              .map((field) => cellText(data, 0, field))
-              .join(', ')
-          : '…'}{' '}
-        <span className="muted">{String(attributes(info)['units'] ?? '')}</span>
+        {data ? cellText(data, 0) || <span className="muted">(empty text)</span> : '…'}{' '}
+        <span className="muted">{units}</span>
       </span>
       {shape.length > 0 && <small className="muted">one value, shape {shape.join(' × ')}</small>}
     </div>

@@ -17,6 +17,7 @@ const NAMES_OF_TEXT = /(^|\/)(README|LICENSE|COPYING|NOTICE|AUTHORS|CHANGELOG|Ma
 export function FileDisplay({ opened }: { opened: Opened }) {
   const { path, info, version } = opened;
   const nbytes = info.nbytes ?? info.schunk?.nbytes ?? info.size ?? 0;
+  if (nbytes === 0) return <p className="center-page muted">This file is empty.</p>;
   if (IMAGE.test(path)) return <ImageDisplay path={path} version={version} nbytes={nbytes} />;
   if (FRAMED.test(path) || NAMES_OF_TEXT.test(path) || PDF.test(path))
     return <Framed opened={opened} nbytes={nbytes} />;

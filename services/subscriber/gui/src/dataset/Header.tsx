@@ -106,6 +106,7 @@ function Facts({ info, stale, onRetry }: FactsProps) {
   const { units } = attributes(info);
   const schunk = info.schunk ?? info;
   const ratio = schunk.cratio ?? 0;
+  const worthSaying = ratio >= 1.05;
   const nbytes = schunk.nbytes ?? info.size;
   return (
     <div className="facts" aria-label="Facts">
@@ -117,7 +118,7 @@ function Facts({ info, stale, onRetry }: FactsProps) {
       {info.dtype && <span className="chip">{infoLabel(info.dtype)}</span>}
       {info.shape && <span className="chip mono">{format.shape(info.shape)}</span>}
       {nbytes !== undefined && <span className="chip num">{format.bytes(nbytes)}</span>}
-      {ratio > 0 && <span className="chip num">{ratio.toFixed(2)}× compressed</span>}
+      {worthSaying && <span className="chip num">{ratio.toFixed(ratio < 100 ? 2 : 0)}× compressed</span>}
       {typeof units === 'string' && units && <span className="chip">{units}</span>}
       {stale !== null && (
         <button

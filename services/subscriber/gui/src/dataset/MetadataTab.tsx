@@ -1,6 +1,6 @@
 import { useQuery } from '@tanstack/react-query';
 import { useState, type ReactNode } from 'react';
-import { dtypeLabel, infoKind, itemSize, recordFields, type WireField } from '../api/dtype';
+import { dtypeLabel, infoKind, infoLabel, itemSize, recordFields, type WireField } from '../api/dtype';
 import { readView } from '../api/queries';
 import { placeOf } from '../state/location';
 import { copy } from '../ui/copy';
@@ -23,13 +23,13 @@ export function MetadataTab({ opened }: { opened: Opened }) {
     <div className="pad grow" tabIndex={0} role="group" aria-label="Metadata">
       {info.error && (
         <p className="notice bad" style={{ marginBottom: 14 }}>
-          {info.error}
+          This file cannot be read as a dataset: {info.reason ?? info.error}. It can still be downloaded.
         </p>
       )}
       <div className="facts-grid">
         <Card title="Dataset">
           {info.shape && <Fact name="Shape">{format.shape(info.shape)}</Fact>}
-          {info.dtype && <Fact name="Type">{info.dtype}</Fact>}
+          {info.dtype && <Fact name="Type">{infoLabel(info.dtype)}</Fact>}
           {schunk.nbytes !== undefined && <Fact name="Size in memory">{format.bytes(schunk.nbytes)}</Fact>}
           {schunk.cbytes !== undefined && (
             <Fact name="Size on disk">
@@ -98,7 +98,20 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
   );
 }
 
+const LONG = 300;
+
 function Value({ text }: { text: string }) {
+  const [all, setAll] = useState(false);
+  if (text.length > LONG && !all) {
+    return (
+      <>
+        {text.slice(0, LONG)}…{' '}
+        <button type="button" className="btn small" onClick={() => setAll(true)}>
+          Show all {format.count(text.length)} characters
+        </button>
+      </>
+    );
+  }
   return (
     <button type="button" className="copy-value" title="Click to copy" onClick={() => void copy(text, 'Value')}>
       {text}
@@ -165,6 +178,7 @@ function Attributes({ values }: { values: Record<string, unknown> }) {
 function typeName(value: unknown): string {
   if (value === null) return 'empty';
   if (Array.isArray(value)) return `list of ${value.length}`;
+  if (typeof value === 'string') return 'text';
   return typeof value;
 }
 

@@ -18,7 +18,10 @@ const PLAY_MS = 90;
 
 /** Which slice of an n-dimensional array is shown: axes, indices, playback. */
 export function SliceBar({ shape, dims, pickers, ready, onChange }: Props) {
-  const sliders = dims.map((item, axis) => [item, axis] as const).filter(([item]) => typeof item === 'number');
+  // An axis of length 1 leaves nothing to choose.
+  const sliders = dims
+    .map((item, axis) => [item, axis] as const)
+    .filter(([item, axis]) => typeof item === 'number' && (shape[axis] ?? 1) > 1);
   const [playing, setPlaying] = useState<number | null>(null);
   const [main = -1] = sliders.map(([, axis]) => axis);
   const step = (axis: number, by: number, wrap = false) => {
@@ -53,7 +56,7 @@ export function SliceBar({ shape, dims, pickers, ready, onChange }: Props) {
     return () => window.clearTimeout(timer);
   }, [playing, ready, dims]);
 
-  if (sliders.length === 0 && !pickers) return null;
+  if (sliders.length === 0 && !(pickers && shape.length > 1)) return null;
   return (
     <div className="slice-bar" role="group" aria-label="Slice">
       {pickers && <AxisPickers shape={shape} dims={dims} onChange={onChange} />}

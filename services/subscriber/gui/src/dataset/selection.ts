@@ -17,7 +17,8 @@ export function visesOf(info: Info): Vis[] {
   const long = shape.filter((length) => length > 1).length;
   if (shape.length === 1) return ['line'];
   const vises: Vis[] = long > 1 ? ['heatmap', 'line'] : ['line', 'heatmap'];
-  if (isColour(info)) vises.unshift('rgb');
+  // Bytes in threes or fours are a picture; numbers may be, but are more often coordinates or components.
+  if (isColour(info)) vises.splice(info.dtype === 'uint8' ? 0 : vises.length, 0, 'rgb');
   if (shape.length >= 3 && kind !== 'complex') vises.push('ortho');
   return vises;
 }

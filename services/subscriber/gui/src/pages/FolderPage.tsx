@@ -1,5 +1,5 @@
 import { useInfiniteQuery, useQueryClient } from '@tanstack/react-query';
-import { ArrowRight, Folder, Upload } from 'lucide-react';
+import { ArrowRight, Folder, Inbox, Upload } from 'lucide-react';
 import { ApiError } from '../api/http';
 import { listing, useRoots, useSession } from '../api/queries';
 import { DatasetPage } from '../dataset/DatasetPage';
@@ -83,7 +83,8 @@ export function FolderPage({ path, otherwise }: Props) {
                 <Folder aria-hidden />
                 <span className="grow">{folder.name}</span>
                 <span className="muted num">
-                  {format.count(folder.count)} datasets · {format.bytes(folder.nbytes)}
+                  {format.count(folder.count)} {folder.count === 1 ? 'dataset' : 'datasets'} ·{' '}
+                  {format.bytes(folder.nbytes)}
                 </span>
                 <ArrowRight aria-hidden />
               </Link>
@@ -94,15 +95,30 @@ export function FolderPage({ path, otherwise }: Props) {
       {entries.length > 0 && (
         <>
           <h2>Datasets and files</h2>
-          <EntryList entries={entries} />
+          <EntryList entries={entries} below={path} />
         </>
       )}
-      {pages.data && folders.length + entries.length === 0 && <p className="lead">This folder is empty.</p>}
+      {pages.data && folders.length + entries.length === 0 && <Empty writable={Boolean(writable)} />}
       {pages.isPending && <div className="skeleton" style={{ height: 200, marginTop: 24 }} />}
       {pages.hasNextPage && (
         <button type="button" className="btn" style={{ marginTop: 12 }} onClick={() => void pages.fetchNextPage()}>
           More
         </button>
+      )}
+    </div>
+  );
+}
+
+function Empty({ writable }: { writable: boolean }) {
+  return (
+    <div className="empty">
+      <Inbox aria-hidden />
+      <p>Nothing is here yet.</p>
+      {writable && (
+        <p className="muted">
+          Drop files anywhere on this page, press <i>Upload here</i>, or press <kbd>=</kbd> to compute a dataset from
+          others.
+        </p>
       )}
     </div>
   );

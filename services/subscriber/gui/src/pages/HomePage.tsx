@@ -100,7 +100,8 @@ function RootCard({ root }: { root: Root }) {
         <div>
           {count !== undefined && (
             <>
-              <b className="num">{format.count(count)}</b> {count === 1 ? 'dataset' : 'datasets and files'}
+              <b className="num">{format.count(count)}</b> {count === 1 ? 'dataset or file' : 'datasets and files'}
+              {root.nbytes ? ` · ${format.bytes(root.nbytes)}` : ''}
             </>
           )}
         </div>
@@ -146,7 +147,13 @@ export function RootState({ root }: { root: Root }) {
   );
 }
 
-export function EntryList({ entries }: { entries: Entry[] }) {
+interface EntryListProps {
+  entries: Entry[];
+  /** Folder whose name goes without saying. */
+  below?: string;
+}
+
+export function EntryList({ entries, below }: EntryListProps) {
   return (
     <div className="card">
       {entries.map((entry) => {
@@ -154,7 +161,7 @@ export function EntryList({ entries }: { entries: Entry[] }) {
         return (
           <Link key={entry.path} className="list-row" href={placeOf(entry.path)}>
             <Icon aria-hidden />
-            <span className="grow">{entry.path}</span>
+            <span className="grow">{below ? entry.path.slice(below.length + 1) : entry.path}</span>
             {entry.shape && <span className="muted mono hide-small">{format.shape(entry.shape)}</span>}
             <span className="muted num">{format.bytes(entry.nbytes)}</span>
             <span className="muted hide-small">{format.ago(entry.mtime)}</span>

@@ -86,7 +86,9 @@ function useExpanded(open: string, names: string[]): [Expanded, (path: string, o
   const [expanded, setExpanded] = useState<Expanded>(kept);
   const only = names.length === 1 ? names[0] : undefined;
   useEffect(() => {
-    const parents = open.split('/').map((_, i, all) => all.slice(0, i).join('/'));
+    // The open folder shows what is in it; of a dataset, only the folders that lead to it.
+    const parts = open.split('/').map((_, i, all) => all.slice(0, i + 1).join('/'));
+    const parents = /\.[^./]+$/.test(open) ? parts.slice(0, -1) : parts;
     setExpanded((now) => new Set([...now, ...parents.filter(Boolean), ...(only ? [only] : [])]));
   }, [open, only]);
   kept = expanded;
@@ -202,20 +204,21 @@ function Rows({ rows, open, words, onMore }: RowsProps) {
     return () => observer.disconnect();
   }, []);
 
+  const openAt = open === '' ? -1 : rows.findIndex((row) => row.type !== 'note' && row.path === open);
   useEffect(() => {
-    const index = rows.findIndex((row) => row.type === 'entry' && row.path === open);
-    if (index >= 0) {
-      setActive(index);
-      reveal(index);
-    }
-    // Rows come and go while folders load; only a newly opened dataset moves the tree.
-  }, [open, rows.length > 0]); // eslint-disable-line
+    if (openAt < 0) return;
+    setActive(openAt);
+    reveal(openAt, true);
+    // Rows come and go while folders load; only a newly opened dataset moves the tree, once it has a row.
+  }, [open, openAt >= 0]); // eslint-disable-line
 
-  function reveal(index: number) {
+  function reveal(index: number, amid = false) {
     const element = box.current;
     if (!element) return;
     const y = index * ROW;
-    if (y < element.scrollTop) element.scrollTop = y;
+    const hidden = y < element.scrollTop || y + ROW > element.scrollTop + element.clientHeight;
+    if (amid) element.scrollTop = hidden ? y - element.clientHeight / 2 : element.scrollTop;
+    else if (y < element.scrollTop) element.scrollTop = y;
     else if (y + ROW > element.scrollTop + element.clientHeight) element.scrollTop = y + ROW - element.clientHeight;
   }
 
@@ -296,7 +299,7 @@ function Rows({ rows, open, words, onMore }: RowsProps) {
             row={row}
             top={(first + i) * ROW}
             active={first + i === at}
-            selected={row.type === 'entry' && row.path === open}
+            selected={first + i === openAt}
             words={words}
             onChoose={() => {
               setActive(first + i);

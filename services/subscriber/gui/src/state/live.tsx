@@ -95,6 +95,8 @@ export function apply(client: QueryClient, changes: Change[], open: string): voi
     const whole = path ? `${root}/${path}` : root;
     if (path) {
       void client.invalidateQueries({ queryKey: ['info', whole] });
+      // Lines to compare with are read as they are now, whatever their version.
+      void client.invalidateQueries({ queryKey: ['line', whole, ''] });
       for (let folder = parentOf(whole); folder; folder = parentOf(folder)) folders.add(folder);
     } else if (type === 'changed') {
       void client.invalidateQueries({ queryKey: ['browse', root] });

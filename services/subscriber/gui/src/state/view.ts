@@ -25,6 +25,8 @@ export interface View {
   rows: string | null;
   sort: string | null;
   field: string | null;
+  /** More lines to compare with, each as `ROOT/path[slice]`. */
+  others: string[];
 }
 
 const SCALES: ScaleName[] = ['linear', 'log', 'symlog', 'sqrt'];
@@ -51,6 +53,7 @@ export function parseView(search: URLSearchParams): View {
     rows: search.get('rows'),
     sort: search.get('sort'),
     field: search.get('field'),
+    others: search.getAll('with'),
   };
 }
 
@@ -73,7 +76,8 @@ export function formatView(view: Partial<View>): string {
   if (view.rows) out.set('rows', view.rows);
   if (view.sort) out.set('sort', view.sort);
   if (view.field) out.set('field', view.field);
-  return out.toString().replaceAll('%2C', ',').replaceAll('%3A', ':');
+  for (const other of view.others ?? []) out.append('with', other);
+  return out.toString().replaceAll('%2C', ',').replaceAll('%3A', ':').replaceAll('%2F', '/');
 }
 
 function parseDims(text: string | null): Dims | null {
@@ -97,10 +101,14 @@ export function resolveDims(dims: Dims | null, shape: number[], axes: 1 | 2): Di
     wanted.every((axis) => dims.filter((item) => item === axis).length === 1) &&
     dims.filter((item) => typeof item === 'string').length === axes;
   if (fits) return dims.map((item, axis) => (typeof item === 'number' ? clamp(item, shape[axis] ?? 1) : item));
-  const from = shape.length - axes;
   const given = dims?.length === shape.length ? dims : null;
+  // The last axes that have something to show: an axis of length 1 is drawn only where there is no other.
+  const axesLeft = shape.map((_, axis) => axis);
+  const long = axesLeft.filter((axis) => (shape[axis] ?? 0) !== 1);
+  const short = axesLeft.filter((axis) => shape[axis] === 1);
+  const drawn = [...short, ...long].slice(-axes).sort((a, b) => a - b);
   return shape.map((length, axis) => {
-    if (axis >= from) return wanted[axis - from] as 'x' | 'y';
+    if (drawn.includes(axis)) return wanted[drawn.indexOf(axis)] as 'x' | 'y';
     const index = given?.[axis];
     return typeof index === 'number' ? clamp(index, length) : Math.floor(length / 2);
   });

@@ -23,12 +23,12 @@ export function shape(lengths: number[]): string {
 
 /** Shape in little room: `256×512×512`, `2M`, `16.4k×16.4k`. */
 export function shortShape(lengths: number[]): string {
-  const short = (n: number) => (n >= 1e6 ? `${trim(n / 1e6)}M` : n >= 10_000 ? `${trim(n / 1e3)}k` : String(n));
-  return lengths.length ? lengths.map(short).join('×') : 'scalar';
+  return lengths.length ? lengths.map(shortCount).join('×') : 'scalar';
 }
 
-function trim(value: number): string {
-  return value.toPrecision(3).replace(/\.?0+$/, '');
+function shortCount(n: number): string {
+  const [unit, size] = n >= 1e9 ? ['G', 1e9] : n >= 1e6 ? ['M', 1e6] : n >= 10_000 ? ['k', 1e3] : ['', 1];
+  return unit ? `${trimZeros((n / size).toPrecision(3))}${unit}` : String(n);
 }
 
 export function time(value: string | number | null | undefined): string {
@@ -70,6 +70,52 @@ export function number(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   const text = value.toPrecision(7);
   return text.includes('e') ? text.replace(/\.?0+e/, 'e') : text.replace(/\.?0+$/, '');
+}
+
+/** An index on an axis: thousands set apart; what is between two indices has no label. */
+export function indexTick(value: number): string {
+  if (!Number.isInteger(value)) return '';
+  return Math.abs(value) < 1e7 ? count(value) : `${trimZeros((value / 1e6).toPrecision(6))}\u202fM`;
+}
+
+/** A value on an axis. */
+export function tick(value: number): string {
+  const text = power(value.toPrecision(7));
+  return text.includes('e') ? text : grouped(text);
+}
+
+/** The end of a range: four significant digits, and no more zeros than help. */
+export function bound(value: number): string {
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return count(value);
+  return power(value.toPrecision(4));
+}
+
+/** How to write the ticks of one axis: with as many digits as tell them apart. */
+export function ticks(values: number[]): (value: number) => string {
+  const largest = Math.max(...values.map(Math.abs), 0);
+  const gaps = values.slice(1).map((value, i) => Math.abs(value - (values[i] as number)));
+  const step = Math.min(...gaps, largest || 1);
+  if (largest >= 1e6 || (largest > 0 && largest < 1e-3)) {
+    const digits = Math.min(Math.max(Math.ceil(Math.log10(largest / step)) + 1, 1), 15);
+    return (value) => power(value.toPrecision(digits));
+  }
+  const decimals = Math.min(Math.max(-Math.floor(Math.log10(step) + 1e-9), 0), 9);
+  return (value) => grouped(trimZeros(value.toFixed(decimals)));
+}
+
+function grouped(text: string): string {
+  return text.replace(/^-?\d+/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, '\u202f'));
+}
+
+function power(text: string): string {
+  const value = Number(text);
+  if (value === 0) return '0';
+  if (!text.includes('e') && Math.abs(value) < 1e6 && Math.abs(value) >= 1e-3) return trimZeros(text);
+  return value.toExponential().replace('e+', 'e');
+}
+
+function trimZeros(text: string): string {
+  return text.includes('.') ? text.replace(/\.?0+$/, '') : text;
 }
 
 export function baseName(path: string): string {

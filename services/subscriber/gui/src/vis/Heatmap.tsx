@@ -1,11 +1,21 @@
-import { HeatmapVis, KeepZoom, type ColorMap } from '@h5web/lib';
-import { useMemo, type ReactElement } from 'react';
+import {
+  DefaultInteractions,
+  HeatmapMesh,
+  KeepZoom,
+  ResetZoomButton,
+  TooltipMesh,
+  VisCanvas,
+  type ColorMap,
+} from '@h5web/lib';
+import { useMemo, type ReactElement, type ReactNode } from 'react';
 import type { Read } from '../api/queries';
+import { useSettings } from '../state/settings';
 import { isTransposed, sliceText, type Dims, type View } from '../state/view';
 import * as format from '../ui/format';
+import { ColorBar } from './ColorBar';
 import { Figure } from './Figure';
 import { PlotKeys } from './PlotKeys';
-import { picture, pixelText, SCALE, type Domains } from './picture';
+import { nanColour, picture, pixelText, texturesOf, type Domains } from './picture';
 
 interface Props {
   read: Read;
@@ -15,36 +25,77 @@ interface Props {
   colorMap: ColorMap;
   path: string;
   units: string;
+  /** Names of the plot for reading aloud and for keeping its zoom, where the plane is one of several. */
+  name?: string;
+  colorBar?: boolean;
+  /** What is drawn on top, in coordinates of the data. */
+  children?: ReactNode;
 }
 
 /** One plane as an interactive picture. */
-export function Heatmap({ read, dims, view, domains, colorMap, path, units }: Props) {
+export function Heatmap({
+  read,
+  dims,
+  view,
+  domains,
+  colorMap,
+  path,
+  units,
+  name = '',
+  colorBar = true,
+  children,
+}: Props) {
   const transposed = isTransposed(dims);
-  const data = useMemo(() => picture(read, transposed, view.part), [read, transposed, view.part]);
+  // The colour of NaN belongs to the theme.
+  useSettings();
+  const values = useMemo(() => picture(read, transposed, view.part), [read, transposed, view.part]);
+  const mesh = useMemo(
+    () => texturesOf(values, domains.shown, view.scale),
+    [values, domains.shown[0], domains.shown[1], view.scale], // eslint-disable-line
+  );
   const xName = `D${dims.indexOf('x')}`;
   const yName = `D${dims.indexOf('y')}`;
+  const [rows, columns] = values.shape;
   const [low, high] = domains.shown;
+  const axis = { isIndexAxis: true, showGrid: view.grid, formatTick: format.indexTick };
   return (
-    <Figure label={`${path}[${sliceText(dims)}], ${format.number(low)} to ${format.number(high)} ${units}`.trim()}>
-      <HeatmapVis
-        className="h5w"
-        dataArray={data}
-        domain={domains.shown}
-        colorMap={colorMap}
-        invertColorMap={view.inv}
-        scaleType={SCALE[view.scale]}
+    <Figure
+      label={name || `${path}[${sliceText(dims)}], ${format.number(low)} to ${format.number(high)} ${units}`.trim()}
+    >
+      <VisCanvas
         aspect={view.ratio}
-        showGrid={view.grid}
-        flipYAxis={!view.up}
-        abscissaParams={{ label: xName }}
-        ordinateParams={{ label: yName }}
-        renderTooltip={({ xi, yi }) => tooltip(yName, xName, yi, xi, pixelText(read, yi, xi, transposed), units)}
+        abscissaConfig={{ ...axis, visDomain: [0, columns], label: xName }}
+        ordinateConfig={{ ...axis, visDomain: [0, rows], label: yName, flip: !view.up }}
       >
-        <KeepZoom visKey={`${path}:${xName}${yName}`} />
+        <DefaultInteractions />
+        <ResetZoomButton />
+        <TooltipMesh
+          guides="both"
+          renderTooltip={(x, y) => {
+            const [row, column] = [inside(y, rows), inside(x, columns)];
+            return tooltip(yName, xName, row, column, pixelText(read, row, column, transposed), units);
+          }}
+        />
+        <HeatmapMesh
+          values={mesh.values}
+          domain={mesh.domain}
+          scaleType={mesh.scaleType}
+          colorMap={colorMap}
+          invertColorMap={view.inv}
+          badColor={nanColour()}
+          scale={[1, view.up ? 1 : -1, 1]}
+        />
+        <KeepZoom visKey={`${path}:${name || `${xName}${yName}`}`} />
         <PlotKeys />
-      </HeatmapVis>
+        {children}
+      </VisCanvas>
+      {colorBar && <ColorBar domain={domains.shown} scale={view.scale} colorMap={colorMap} inverted={view.inv} />}
     </Figure>
   );
+}
+
+export function inside(value: number, length: number): number {
+  return Math.min(Math.max(Math.floor(value), 0), length - 1);
 }
 
 export function tooltip(

@@ -1,13 +1,10 @@
-import { HeatmapVis, useCanvasEvent, useVisCanvasContext, DataToHtml, SvgElement, type ColorMap } from '@h5web/lib';
-import { useMemo } from 'react';
+import { useCanvasEvent, useVisCanvasContext, DataToHtml, SvgElement, type ColorMap } from '@h5web/lib';
 import { Vector3 } from 'three';
 import { cellText } from '../api/arrays';
-import { useSlice, type Read } from '../api/queries';
-import { sliceText, type Dims, type View } from '../state/view';
-import { tooltip } from './Heatmap';
-import { Figure } from './Figure';
-import { PlotKeys } from './PlotKeys';
-import { picture, pixelText, SCALE, type Domains } from './picture';
+import { useSlice } from '../api/queries';
+import { isTransposed, sliceText, type Dims, type View } from '../state/view';
+import { Heatmap } from './Heatmap';
+import type { Domains } from './picture';
 
 const COLOURS = ['#b9a66a', '#b3766b', '#5b7fa8'];
 
@@ -108,51 +105,24 @@ function Plane(props: PlaneProps) {
     );
   }
   if (!data || data.shape.length !== 2) return <div className="skeleton grow" style={{ margin: 24 }} />;
-  return <PlanePicture read={data} {...props} />;
-}
-
-function PlanePicture({
-  read,
-  path,
-  dims,
-  row,
-  column,
-  colours,
-  onPick,
-  view,
-  domains,
-  colorMap,
-  units,
-}: PlaneProps & { read: Read }) {
-  const yAxis = dims.indexOf('y');
-  const xAxis = dims.indexOf('x');
-  // The server keeps the order of the axes; a plane may be drawn the other way round.
-  const transposed = xAxis < yAxis;
-  const data = useMemo(() => picture(read, transposed, view.part), [read, transposed, view.part]);
-  const [rows = 1, columns = 1] = data.shape;
+  const { path, dims, row, column, colours, onPick, view, domains, colorMap, units } = props;
+  const shape = isTransposed(dims) ? [...data.shape].reverse() : data.shape;
+  const [rows = 1, columns = 1] = shape;
   return (
-    <Figure label={`${path}[${sliceText(dims)}]`}>
-      <HeatmapVis
-        className="h5w ortho-picture"
-        dataArray={data}
-        domain={domains.shown}
-        colorMap={colorMap}
-        invertColorMap={view.inv}
-        scaleType={SCALE[view.scale]}
-        aspect={view.ratio}
-        showGrid={view.grid}
-        flipYAxis={!view.up}
-        abscissaParams={{ label: `D${xAxis}` }}
-        ordinateParams={{ label: `D${yAxis}` }}
-        renderTooltip={({ xi, yi }) =>
-          tooltip(`D${yAxis}`, `D${xAxis}`, yi, xi, pixelText(read, yi, xi, transposed), units)
-        }
-      >
-        <Pick rows={rows} columns={columns} onPick={onPick} />
-        <Cross row={row + 0.5} column={column + 0.5} rows={rows} columns={columns} colours={colours} />
-        <PlotKeys />
-      </HeatmapVis>
-    </Figure>
+    <Heatmap
+      read={data}
+      dims={dims}
+      view={view}
+      domains={domains}
+      colorMap={colorMap}
+      path={path}
+      units={units}
+      name={`${path}[${sliceText(dims)}]`}
+      colorBar={false}
+    >
+      <Pick rows={rows} columns={columns} onPick={onPick} />
+      <Cross row={row + 0.5} column={column + 0.5} rows={rows} columns={columns} colours={colours} />
+    </Heatmap>
   );
 }
 

@@ -1,5 +1,4 @@
 import {
-  ColorBar,
   DefaultInteractions,
   KeepZoom,
   ResetZoomButton,
@@ -12,6 +11,8 @@ import { useEffect, useMemo, useState } from 'react';
 import { reportCost } from '../state/notices';
 import { sliceText, type Dims, type View } from '../state/view';
 import * as format from '../ui/format';
+import { ColorBar } from './ColorBar';
+import { inside } from './Heatmap';
 import { PlotKeys } from './PlotKeys';
 import { SCALE, type Domains } from './picture';
 import { ServerTiles } from './tileStore';
@@ -43,6 +44,7 @@ export function Tiled({ path, version, dims, rows, columns, view, domains, color
   const xName = `D${dims.indexOf('x')}`;
   const yName = `D${dims.indexOf('y')}`;
   const flip = view.up ? 1 : -1;
+  const axis = { isIndexAxis: true, showGrid: view.grid, formatTick: format.indexTick };
   return (
     <div className="plot h5w tiled" role="figure" aria-label={`${path}[${text}]`}>
       {failure && (
@@ -55,8 +57,8 @@ export function Tiled({ path, version, dims, rows, columns, view, domains, color
       )}
       <VisCanvas
         aspect={view.ratio}
-        abscissaConfig={{ visDomain: [0, columns], isIndexAxis: true, showGrid: view.grid, label: xName }}
-        ordinateConfig={{ visDomain: [0, rows], isIndexAxis: true, showGrid: view.grid, label: yName, flip: !view.up }}
+        abscissaConfig={{ ...axis, visDomain: [0, columns], label: xName }}
+        ordinateConfig={{ ...axis, visDomain: [0, rows], label: yName, flip: !view.up }}
       >
         <DefaultInteractions />
         <ResetZoomButton />
@@ -86,17 +88,7 @@ export function Tiled({ path, version, dims, rows, columns, view, domains, color
         <KeepZoom visKey={`${path}:${xName}${yName}:tiled`} />
         <PlotKeys />
       </VisCanvas>
-      <ColorBar
-        domain={domains.shown}
-        scaleType={SCALE[view.scale]}
-        colorMap={colorMap}
-        invertColorMap={view.inv}
-        withBounds
-      />
+      <ColorBar domain={domains.shown} scale={view.scale} colorMap={colorMap} inverted={view.inv} />
     </div>
   );
-}
-
-function inside(value: number, length: number): number {
-  return Math.min(Math.max(Math.floor(value), 0), length - 1);
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseView } from '../state/view';
 import ndarray from './ndarray';
-import { domainsOf, placeable, safeDomain } from './picture';
+import { domainsOf, missingNote, picture, placeable, safeDomain, texturesOf } from './picture';
 
 describe('colour domains', () => {
   it('are always drawable', () => {
@@ -34,6 +34,45 @@ describe('colour domains', () => {
   it('leave out bars that a scale cannot place', () => {
     expect(placeable({ counts: [1, 2, 3], edges: [-1, 0, 1, 2] }, 'log')).toEqual({ counts: [3], edges: [1, 2] });
     expect(placeable({ counts: [1], edges: [-2, -1] }, 'log')).toBeNull();
+  });
+});
+
+describe('textures', () => {
+  it('tell values apart that single precision cannot', () => {
+    const close = { values: Float64Array.of(1.7e9, 1.7e9 + 1, 1.7e9 + 2), shape: [1, 3] as [number, number] };
+    const mesh = texturesOf(close, [1.7e9, 1.7e9 + 2], 'linear');
+    expect([[...mesh.values.data], mesh.domain]).toEqual([
+      [0, 0.5, 1],
+      [0, 1],
+    ]);
+    const great = { values: Float64Array.of(-1e308, 0, 1e308), shape: [1, 3] as [number, number] };
+    expect([...texturesOf(great, [-1e308, 1e308], 'linear').values.data]).toEqual([0, 0.5, 1]);
+    const decades = { values: Float64Array.of(1e-40, 1e-20, 1e40), shape: [1, 3] as [number, number] };
+    expect([...texturesOf(decades, [1e-40, 1e40], 'log').values.data]).toEqual([0, 0.25, 1]);
+  });
+
+  it('keep the values where it can', () => {
+    const counts = { values: Uint16Array.of(1, 2), shape: [1, 2] as [number, number] };
+    expect(texturesOf(counts, [1, 2], 'log')).toMatchObject({ domain: [1, 2] });
+    expect(texturesOf(counts, [1, 2], 'log').values.data).toEqual(Float32Array.of(1, 2));
+  });
+
+  it('have the axes exchanged where the view says so', () => {
+    const bytes = new Uint8Array([0, 1, 2, 3, 4, 5]);
+    const slice = { dtype: '|u1', shape: [2, 3], size: 6, bytes, range: null };
+    expect([...picture(slice, true, 'amplitude').values]).toEqual([0, 3, 1, 4, 2, 5]);
+  });
+});
+
+describe('notes', () => {
+  const stats = { count: 4, nonfinite: 0, approx: false, min: -1, max: 3, mean: 1, std: 1 };
+  const more = { p_low: -1, p_high: 3, positive_min: 1, histogram: null };
+
+  it('say what a scale leaves out', () => {
+    expect(missingNote({ ...stats, ...more }, 'linear')).toBeNull();
+    expect(missingNote({ ...stats, ...more }, 'log')).toMatch(/zero and below/);
+    expect(missingNote({ ...stats, ...more }, 'sqrt')).toMatch(/below zero/);
+    expect(missingNote({ ...stats, ...more, min: null }, 'linear')).toMatch(/nothing to draw/);
   });
 });
 

@@ -13,30 +13,78 @@ export const SCALE: Record<ScaleName, ColorScaleType> = {
   sqrt: ScaleType.Sqrt,
 };
 
-export type Picture = NdArray<Float32Array | Uint8Array>;
+/** Rows and columns of a picture, in the type of the data. */
+export interface Picture {
+  values: Numbers;
+  shape: [rows: number, columns: number];
+}
 
 /** Rows and columns of a two-dimensional slice, with the axes exchanged where the view asks for it. */
 export function picture(slice: Slice, transposed: boolean, part: View['part']): Picture {
-  const values = slice.dtype === '<c8' || slice.dtype === '<c16' ? complexPart(slice, part) : numbers(slice);
+  const complex = slice.dtype === '<c8' || slice.dtype === '<c16';
+  const values = complex && part === 'phase' ? phases(slice) : numbers(slice);
   const [rows = 1, columns = 1] = slice.shape;
-  const flat = texture(values);
   return transposed
-    ? (ndarray(transpose(flat, rows, columns), [columns, rows]) as Picture)
-    : (ndarray(flat, [rows, columns]) as Picture);
-}
-
-function complexPart(slice: Slice, part: View['part']): Numbers {
-  return part === 'phase' ? phases(slice) : numbers(slice);
+    ? { values: transpose(values, rows, columns), shape: [columns, rows] }
+    : { values, shape: [rows, columns] };
 }
 
 /** Textures are read row by row, so exchanging strides is not enough. */
-function transpose<T extends Float32Array | Uint8Array>(values: T, rows: number, columns: number): T {
+function transpose<T extends Numbers>(values: T, rows: number, columns: number): T {
   const out = values.slice() as T;
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++)
       out[column * rows + row] = values[row * columns + column] as number;
   }
   return out;
+}
+
+/** What the graphics processor is given: values, and how they become colours. */
+export interface Mesh {
+  values: NdArray<Float32Array | Uint8Array>;
+  domain: Domain;
+  scaleType: ColorScaleType;
+}
+
+export function texturesOf({ values, shape }: Picture, domain: Domain, scale: ScaleName): Mesh {
+  if (fitsSingle(values, domain)) return { values: ndarray(texture(values), shape), domain, scaleType: SCALE[scale] };
+  return { values: ndarray(stretched(values, domain, scale), shape), domain: [0, 1], scaleType: ScaleType.Linear };
+}
+
+/** Whether single precision, in which graphics processors calculate, tells the values of a domain apart. */
+export function fitsSingle(values: Numbers, [low, high]: Domain): boolean {
+  if (!(values instanceof Float64Array || values instanceof Int32Array || values instanceof Uint32Array)) return true;
+  const largest = Math.max(Math.abs(low), Math.abs(high));
+  return largest < 1e37 && largest > 1e-35 && high - low > largest * 2 ** -14;
+}
+
+const PLACE: Record<ScaleName, (value: number) => number> = {
+  // Halves, because the difference of two great numbers may be beyond all numbers.
+  linear: (value) => value / 2,
+  log: Math.log10,
+  symlog: (value) => Math.sign(value) * Math.log1p(Math.abs(value)),
+  sqrt: Math.sqrt,
+};
+
+/** Values as places in the domain, 0 to 1, calculated in double precision. */
+function stretched(values: Numbers, [low, high]: Domain, scale: ScaleName): Float32Array {
+  const place = PLACE[scale];
+  const [from, to] = [place(low), place(high)];
+  return Float32Array.from(values, (value) => (place(value) - from) / (to - from));
+}
+
+/** Colour of what is no number, as the theme has it: never one of a colour map. */
+export function nanColour(): string {
+  return getComputedStyle(document.documentElement).getPropertyValue('--nan').trim() || '#c7b3c9';
+}
+
+/** What a person should know about a picture that does not show all its values; null if it does. */
+export function missingNote(stats: Statistics | undefined, scale: ScaleName): string | null {
+  if (!stats || stats.count + stats.nonfinite === 0) return null;
+  if (stats.min === null) return 'There is nothing to draw: none of these values is a finite number.';
+  if (scale === 'log' && stats.min <= 0) return 'Values of zero and below are not drawn on a logarithmic scale.';
+  if (scale === 'sqrt' && stats.min < 0) return 'Values below zero are not drawn on a square root scale.';
+  return null;
 }
 
 /** Exact text of the pixel in picture coordinates. */

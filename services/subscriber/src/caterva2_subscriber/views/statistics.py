@@ -27,7 +27,8 @@ def describe(values: Array, *, approximate: bool) -> dict[str, Any]:
     dict
         ``count`` (of finite values), ``nonfinite``, ``min``, ``max``, ``mean``, ``std``, ``p_low`` and ``p_high``
         (percentiles 0.5 and 99.5), ``positive_min`` (least value above zero), ``histogram`` with ``counts`` and
-        ``edges``, ``approx``. Values are None where there is no finite number.
+        ``edges``, ``approx``. Values are None where there is no finite number, and where the calculation goes beyond
+        double precision.
     """
     numbers = np.abs(values) if values.dtype.kind == "c" else values
     flat = numbers.reshape(-1)
@@ -46,20 +47,26 @@ def describe(values: Array, *, approximate: bool) -> dict[str, Any]:
         return found | nothing
     low, high = float(finite.min()), float(finite.max())
     positive = finite[finite > 0]
-    p_low, p_high = np.percentile(finite, PERCENTILES)
     return found | {
         "min": low,
         "max": high,
-        "mean": float(finite.mean(dtype=np.float64)),
-        "std": float(finite.std(dtype=np.float64)),
-        "p_low": float(p_low),
-        "p_high": float(p_high),
+        **_summary(finite),
         "positive_min": float(positive.min()) if positive.size else None,
         "histogram": _histogram(finite, low, high),
     }
 
 
-def _histogram(finite: Array, low: float, high: float) -> dict[str, Any]:
+def _summary(finite: Array) -> dict[str, float | None]:
+    # Squares and sums of the greatest numbers are beyond all numbers, and JSON has no word for infinity.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = {"mean": float(finite.mean(dtype=np.float64)), "std": float(finite.std(dtype=np.float64))}
+        found["p_low"], found["p_high"] = map(float, np.percentile(finite, PERCENTILES))
+    return {name: value if np.isfinite(value) else None for name, value in found.items()}
+
+
+def _histogram(finite: Array, low: float, high: float) -> dict[str, Any] | None:
+    if not np.isfinite(float(high) - float(low)):
+        return None
     if low == high:
         half = max(abs(low) * 0.5, 0.5)
         low, high = low - half, high + half
