@@ -117,7 +117,7 @@ async def until_connected_again(bus: Bus) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_f1_the_bus_connects_when_nats_appears(nats_server: NatsServer) -> None:
+async def test_f1_n2_the_bus_connects_when_nats_appears(nats_server: NatsServer) -> None:
     nats_server.kill()
     health = Health()
     async with opened(nats_server, health) as bus:

@@ -172,7 +172,7 @@ def test_f6_a_publisher_that_hangs_does_not_hang_cached_reads(site: Site) -> Non
         pub.send(signal.SIGCONT)
 
 
-def test_f5_with_the_broker_down_reads_and_changes_go_on(site: Site, data: Path) -> None:
+def test_f5_n8_with_the_broker_down_reads_and_changes_go_on(site: Site, data: Path) -> None:
     sub = site.subscriber
     make_array(data / "f5.b2nd", noise(40, 50, seed=1), (10, 50))
     subscribe(sub, "foo")

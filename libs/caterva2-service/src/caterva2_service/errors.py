@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import sqlite3
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -24,6 +25,14 @@ def answer(error: errors.Caterva2Error) -> Response:
 def of_os_error(error: OSError) -> errors.Caterva2Error:
     """Say what an error of the file system means to the person who asked. Server paths are left out."""
     if error.errno in _FULL:
+        return errors.StorageFull("There is no room left on the storage of this service")
+    return errors.StorageFailed("The storage of this service answered with an error", retry_after_s=5)
+
+
+def of_sqlite_error(error: sqlite3.OperationalError) -> errors.Caterva2Error:
+    """Say the same of an error of a database in a file of this service."""
+    # The least significant byte is the primary code, the others tell details.
+    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
         return errors.StorageFull("There is no room left on the storage of this service")
     return errors.StorageFailed("The storage of this service answered with an error", retry_after_s=5)
 

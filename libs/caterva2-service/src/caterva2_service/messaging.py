@@ -50,6 +50,7 @@ PART = "bus"
 
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 5.0
 REQUEST_TIMEOUT_S = 5.0
+PROBE_TIMEOUT_S = 3.0
 PING_INTERVAL_S = 10
 EVENTS_MAX_AGE_S = 7 * 24 * 3600.0
 EVENTS_MAX_BYTES = 1 << 30
@@ -61,6 +62,8 @@ FORGET_FOLLOWER_S = 30 * 24 * 3600.0
 POLL_S = 1.0
 LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0)
 
+_PROBE_SUBJECT = f"{SUBJECT_PREFIX}.@probe.0"
+"""No root has this name."""
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 
 log = get_logger("caterva2.bus")
@@ -323,6 +326,11 @@ class Bus:
             self._failed.inc()
             raise
         self._published.inc()
+
+    async def probe(self) -> None:
+        """Store a message among the events that no follower is sent. Raises Unavailable if it is not confirmed."""
+        async with self._use("The bus stores nothing") as js:
+            await js.publish(_PROBE_SUBJECT, timeout=PROBE_TIMEOUT_S, stream=STREAM)
 
     @contextlib.asynccontextmanager
     async def follow(self, root: str, *, durable: str) -> AsyncIterator[Subscription]:

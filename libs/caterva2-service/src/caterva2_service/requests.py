@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 import uuid
 from collections.abc import Mapping
@@ -84,6 +85,8 @@ class RequestMiddleware:
             return
         if isinstance(error, OSError) and error.errno is not None:
             response = errors.answer(errors.of_os_error(error))
+        elif isinstance(error, sqlite3.OperationalError):
+            response = errors.answer(errors.of_sqlite_error(error))
         else:
             response = PlainTextResponse("Internal Server Error", 500)
         await response(scope, receive, send)

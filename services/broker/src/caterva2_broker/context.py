@@ -16,7 +16,7 @@ from caterva2_service.messaging import Bus
 from caterva2_service.metrics import Metrics
 from caterva2_service.trust import Caller
 
-from . import nats_monitor
+from . import nats_monitor, nats_writes
 from .admission import Admission
 from .announcer import Announcer
 from .nats_process import NatsProcess
@@ -58,6 +58,7 @@ class Context:
         )
         announcer = Announcer(bus, registry, replicas=settings.nats_replicas)
         await stack.enter_async_context(announcer.running())
+        await stack.enter_async_context(nats_writes.watching(bus, nats, health))
         return cls(settings, registry, admission, bus, announcer, nats)
 
     def bus_address(self, caller: Caller, hostname: str | None) -> wire.Bus:

@@ -108,6 +108,11 @@ class NatsProcess:
             await server._stop()
 
     @property
+    def directory(self) -> Path:
+        """Where configuration and store are."""
+        return self._directory
+
+    @property
     def pid(self) -> int | None:
         """Process id of the server while it runs."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
@@ -168,6 +173,11 @@ class NatsProcess:
         self._write_configuration()
         if self.pid is not None:
             os.kill(self.pid, signal.SIGHUP)
+
+    async def restart(self, why: str) -> None:
+        """End the server, which is started again at once with its store."""
+        log.warning("restarting nats-server", why=why)
+        await self._stop()
 
     # --- supervision ---------------------------------------------------------------------
     async def _supervise(self) -> None:
