@@ -45,6 +45,7 @@ class Smtp:
                 password=settings.secret(),
                 use_tls=settings.tls == "tls",
                 start_tls={"starttls": True, "none": False}.get(settings.tls),
+                cert_bundle=str(settings.tls_ca) if settings.tls_ca is not None else None,
                 timeout=10,
             )
         except (aiosmtplib.SMTPException, OSError) as error:

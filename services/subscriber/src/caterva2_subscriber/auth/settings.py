@@ -23,6 +23,8 @@ class MailSettings(BaseModel):
     user: str | None = None
     password: SecretStr | None = None
     password_file: Path | None = None
+    tls_ca: Path | None = None
+    """Certificate authority of the server, where it is not one of the system's."""
     sender: str = "noreply@localhost"
 
     def secret(self) -> str | None:
