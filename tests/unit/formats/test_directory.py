@@ -167,6 +167,34 @@ def test_compressed_files_are_listed_under_their_own_name(stored: str, listed: s
     assert listed_name(stored) == listed
 
 
+def test_u7_of_two_spellings_of_one_name_the_one_that_is_opened_is_listed(
+    root: DirectoryRoot, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    composed, decomposed = "caf\u00e9.txt", "cafe\u0301.txt"
+    (directory / composed).write_bytes(b"composed")
+    (directory / decomposed).write_bytes(b"decomposed")
+    if len(list(directory.glob("caf*"))) != 2:
+        pytest.skip("this file system has one name for both spellings")
+    (found,) = [found for found in root.scan() if found.path.startswith("caf")]
+    assert found == root.find(composed)
+    with root.open(composed) as source:
+        assert bytes(read(source)) == b"composed"
+    assert "spelled otherwise" in caplog.text
+
+
+def test_u7_names_that_differ_by_case_alone_are_both_listed_and_that_is_said(
+    root: DirectoryRoot, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("Scan.txt", "scan.txt", "other.txt"):
+        (directory / name).write_bytes(name.encode())
+    listed = [found.path for found in root.scan()]
+    assert {"Scan.txt", "scan.txt"} <= set(listed)
+    assert len(listed) == len(set(listed))
+    (said,) = [record.getMessage() for record in caplog.records if "case alone" in record.getMessage()]
+    assert "Scan.txt" in said
+    assert "other.txt" not in caplog.text
+
+
 def test_a_file_hides_its_compressed_namesake(root: DirectoryRoot, directory: Path) -> None:
     (directory / "a.txt").write_bytes(b"plain")
     (directory / "a.txt.b2").write_bytes(blosc2.SChunk(data=b"packed").to_cframe())

@@ -111,7 +111,7 @@ class DirectoryRoot:
                     raise Unavailable("the directory of the root cannot be read", retry_after_s=5) from error
                 logger.warning("cannot read directory %s: %s", paths.printable(folder), error.strerror)
                 continue
-            for entry in ordered:
+            for entry in _apart(ordered):
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(name)
@@ -223,6 +223,30 @@ class DirectoryRoot:
 
     def close(self) -> None:
         """Nothing is held open between calls."""
+
+
+def _apart(entries: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    """Yield entries of one directory, of those with one and the same listed name only the one that would be opened.
+
+    Names that differ in case alone stay: a laboratory's dataset must not vanish because of how another one is called.
+    """
+    names = {entry.name for entry in entries}
+    taken: set[str] = set()
+    folded: dict[str, str] = {}
+    for entry in entries:
+        listed = entry.name if entry.name.isascii() else unicodedata.normalize("NFC", entry.name)
+        if listed in taken or (listed != entry.name and listed in names):
+            logger.warning("%s is left out: there is one of the same name, spelled otherwise", paths.printable(listed))
+            continue
+        taken.add(listed)
+        twin = folded.setdefault(listed.casefold(), listed)
+        if twin != listed:
+            logger.warning(
+                "%s and %s differ by upper and lower case alone: on some machines one hides the other",
+                paths.printable(twin),
+                paths.printable(listed),
+            )
+        yield entry
 
 
 def open_file(opened: OpenFile, path: str, *, packed: bool = False) -> FrameSource | FileSource:
