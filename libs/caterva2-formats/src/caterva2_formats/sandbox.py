@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +106,23 @@ class Sandbox:
             answer, _ = confined.ask({"measures": True})
         return [str(name) for name in answer["measures"]]
 
-    def start(self, fd: int) -> Confined:
+    def start(self, fd: int, *, program: str | None = None, limits: Limits | None = None) -> Confined:
         """Start a confined process that may read the file behind a descriptor.
+
+        Parameters
+        ----------
+        program
+            Module of the service whose ``serve(fd)`` answers the questions, instead of what reads files here. The
+            helper loads it once, and calls its ``warm_up()`` before it forks.
+        limits
+            What one answer may take; those of the sandbox by default.
 
         Raises
         ------
         Unavailable
             If none can be started.
         """
+        limits = limits or self.limits
         ours, theirs = socket.socketpair()
         try:
             with theirs, self._lock:
@@ -123,8 +132,7 @@ class Sandbox:
                     if self._helper is not None:
                         self._helper.stop()
                     self._helper = _Helper.start()
-                limits = {"deadline_s": self.limits.deadline_s, "memory_bytes": self.limits.memory_bytes}
-                pid = self._helper.ask(limits, [fd, theirs.fileno()])["pid"]
+                pid = self._helper.ask({**asdict(limits), "program": program}, [fd, theirs.fileno()])["pid"]
         except (OSError, ValueError, EOFError, KeyError) as error:
             ours.close()
             logger.warning("no process to check files can be started: %s", error)
@@ -132,7 +140,7 @@ class Sandbox:
         except BaseException:
             ours.close()
             raise
-        return Confined(self, ours, pid)
+        return Confined(self, ours, pid, limits)
 
     def kill(self, pid: int) -> None:
         """End a confined process that does not end itself."""
@@ -152,15 +160,16 @@ class Sandbox:
 class Confined:
     """One confined process. Use as a context manager, or call `close`; one question at a time."""
 
-    def __init__(self, sandbox: Sandbox, channel: socket.socket, pid: int) -> None:
+    def __init__(self, sandbox: Sandbox, channel: socket.socket, pid: int, limits: Limits) -> None:
         self._sandbox = sandbox
+        self._deadline_s = limits.deadline_s
         self._channel = channel
         self._pid = pid
         self._lock = threading.Lock()
-        channel.settimeout(sandbox.limits.deadline_s + GRACE_S)
+        channel.settimeout(limits.deadline_s + GRACE_S)
 
-    def ask(self, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Put a question to the process; return its answer, and bytes that came with it.
+    def ask(self, question: dict[str, Any], content: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Put a question to the process, with bytes behind it; return its answer, and bytes that came with it.
 
         Raises
         ------
@@ -172,12 +181,12 @@ class Confined:
         started = time.monotonic()
         with self._lock:
             try:
-                send(self._channel, question)
+                send(self._channel, question, content)
                 answer, content = receive(self._channel)
             except (OSError, ValueError, EOFError) as error:
                 if isinstance(error, TimeoutError):
                     self._sandbox.kill(self._pid)
-                late = time.monotonic() - started >= self._sandbox.limits.deadline_s
+                late = time.monotonic() - started >= self._deadline_s
                 reason = "takes too long" if late else "makes the libraries crash"
                 raise UnsafeContent(f"reading the file {reason}") from None
         if "error" in answer:
@@ -185,6 +194,12 @@ class Confined:
             retry = answer.get("retry_after_s")
             raise known(str(answer.get("detail")), retry_after_s=retry if isinstance(retry, int | float) else None)
         return answer, content
+
+    def interrupt(self) -> None:
+        """End the process at once, also while another thread waits for its answer; that one gets UnsafeContent."""
+        with suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        self._sandbox.kill(self._pid)
 
     def close(self) -> None:
         """End the process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
 import os
@@ -12,8 +13,9 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from caterva2.errors import BadRequest, Caterva2Error
 from caterva2_formats import confinement
@@ -47,15 +49,28 @@ def main() -> int:
                 os.kill(question["kill"], signal.SIGKILL)
             channel.send(b"{}")
             continue
+        serve = _program(question["program"])
         pid = os.fork()
         if pid == 0:
             channel.close()
             os.close(0)
-            _be_confined(fds[0], socket.socket(fileno=fds[1]), question, network)
+            _be_confined(serve(fds[0]), fds[0], socket.socket(fileno=fds[1]), question, network)
         children.add(pid)
         for fd in fds:
             os.close(fd)
         channel.send(json.dumps({"pid": pid}).encode())
+
+
+def _program(name: str | None) -> Callable[[int], Served]:
+    """Return what answers in the fork, loaded here so that every fork has it."""
+    if name is None:
+        return _Served
+    known = sys.modules.get(name)
+    if known is None:
+        known = importlib.import_module(name)
+        known.warm_up()
+    serve: Callable[[int], Served] = known.serve
+    return serve
 
 
 def _reap(children: set[int]) -> None:
@@ -87,35 +102,36 @@ def _warm_up() -> None:
             inspect(os.dup(temporary.fileno()), name)
             if name == "x.h5":
                 served = _Served(temporary.fileno())
-                served.answer({"unfold": True})
-                served.answer({"chunk": 0, "member": "a"})
+                served.answer({"unfold": True}, b"")
+                served.answer({"chunk": 0, "member": "a"}, b"")
 
 
 # --- in the fork ---------------------------------------------------------------------
-def _be_confined(fd: int, channel: socket.socket, limits: dict[str, Any], network: list[str]) -> NoReturn:
-    """Give up all rights, then answer questions about one file until the channel closes."""
+def _be_confined(
+    served: Served, fd: int, channel: socket.socket, limits: dict[str, Any], network: list[str]
+) -> NoReturn:
+    """Give up all rights, then answer questions until the channel closes."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # What libraries have to say about hostile files is no news for the service's log.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    served = _Served(fd)
     served.measures = network + confinement.confine(
         [fd], memory_bytes=limits["memory_bytes"], cpu_s=SERVING_CPU_S + int(limits["deadline_s"])
     )
     with suppress(OSError, EOFError, ValueError):
         while True:
-            question, _ = receive(channel)
+            question, given = receive(channel)
             # Who does not answer in time is ended by the kernel, whatever library it is stuck in.
             signal.setitimer(signal.ITIMER_REAL, limits["deadline_s"])
-            answer, content = _answer(served, question)
+            answer, content = _answer(served, question, given)
             signal.setitimer(signal.ITIMER_REAL, 0)
             send(channel, answer, content)
     os._exit(0)
 
 
-def _answer(served: _Served, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _answer(served: Served, question: dict[str, Any], given: bytes) -> tuple[dict[str, Any], bytes]:
     started = time.monotonic()
     try:
-        return served.answer(question)
+        return served.answer(question, given)
     except Caterva2Error as error:
         return {"error": error.code, "detail": error.detail, "retry_after_s": error.retry_after_s}, b""
     except MemoryError:
@@ -124,6 +140,17 @@ def _answer(served: _Served, question: dict[str, Any]) -> tuple[dict[str, Any], 
         seconds = time.monotonic() - started
         detail = f"the file cannot be read ({type(error).__name__} after {seconds:.0f} s)"
         return {"error": "unsafe_content", "detail": detail}, b""
+
+
+class Served(Protocol):
+    """What answers questions in a confined process."""
+
+    measures: list[str]
+    """Names of the measures that are in force."""
+
+    def answer(self, question: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+        """Answer one question, that came with `content`, with JSON and bytes. Raises Caterva2Error."""
+        ...
 
 
 class _Served:
@@ -135,7 +162,7 @@ class _Served:
         self._handles: Any = None
         self.measures: list[str] = []
 
-    def answer(self, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    def answer(self, question: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
         """Answer one question with JSON and bytes. Raises Caterva2Error."""
         match question:
             case {"measures": True}:

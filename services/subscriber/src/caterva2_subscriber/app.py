@@ -16,6 +16,7 @@ from caterva2_service.metrics import Metrics
 from . import __version__
 from .auth.origin import SameOriginMiddleware
 from .context import Context
+from .disconnecting import CancelOnDisconnect
 from .handlers import ROUTERS
 from .handlers.meanings import MEANINGS
 from .hardening import Hardening
@@ -51,6 +52,7 @@ def create_app(settings: SubscriberSettings, *, sandbox: Sandbox | None = None) 
             Middleware(Hardening, secure=settings.urlbase.startswith("https://")),
             Middleware(SameOriginMiddleware, urlbase=settings.urlbase),
             Middleware(HotFetch),
+            Middleware(CancelOnDisconnect),
         ],
         allowed_hosts=settings.allowed_hosts,
         parameters=MEANINGS,

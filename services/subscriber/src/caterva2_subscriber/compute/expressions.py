@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from . import language, terms
 from .blocks import ahead, block_shape, regions, write_array
 from .reductions import Accumulator
 from .terms import Array, ArrayType, ReduceTerm, Region, Term
+from .workers import Workers
 
 MAX_OPERANDS = 16
 MAX_NESTING = 8
@@ -58,6 +60,8 @@ class Bound:
     operands: dict[str, Resource]
     layout: Layout
     threads: Threads
+    expression: str
+    workers: Workers
     values: dict[ReduceTerm, Array] = field(default_factory=dict)
     _reducing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -71,20 +75,32 @@ class Bound:
         await self._reduce_all()
         return await self._evaluate(self.term, region)
 
-    async def _evaluate(self, term: Term, region: Region) -> Array:
+    async def _evaluate(self, term: Term, region: Region, *, argument_of: int | None = None) -> Array:
+        """Have a region of the expression, or of the argument of one of its reductions, computed elsewhere (U2)."""
         arrays = [await self._read(read) for read in term.reads(region)]
-        return await self.threads.run(terms.compute, term, region, arrays, self.values)
+        for reduction, part in term.lookups(region):
+            arrays.append(np.asarray(self.values[reduction][terms.slices_of(part)]))
+        question = {
+            "expression": self.expression,
+            "operands": {name: _described(resource) for name, resource in self.operands.items()},
+            "argument_of": argument_of,
+            "region": region,
+            "shapes": [array.shape for array in arrays],
+        }
+        found = await self.workers.evaluate(question, [array.tobytes() for array in arrays])
+        shape = tuple(stop - start for start, stop in region)
+        return np.frombuffer(found, term.dtype, prod(shape)).reshape(shape) if found else np.empty(shape, term.dtype)
 
     async def _read(self, read: terms.Read) -> Array:
         return np.asarray(await self.operands[read.name].read(read.selection))
 
     async def _reduce_all(self) -> None:
         async with self._reducing:
-            for term in self.term.reductions():
+            for number, term in enumerate(self.term.reductions()):
                 if term not in self.values:
-                    self.values[term] = await self._reduce(term)
+                    self.values[term] = await self._reduce(number, term)
 
-    async def _reduce(self, term: ReduceTerm) -> Array:
+    async def _reduce(self, number: int, term: ReduceTerm) -> Array:
         argument = term.children[0]
         if int(np.prod(term.kept_shape)) * term.dtype.itemsize > MAX_READ_BYTES:
             raise TooLarge(f"the result of {term.function} inside the expression is too large")
@@ -92,7 +108,7 @@ class Bound:
         block = block_shape(argument.shape, self._chunks_like(argument.shape), argument.dtype.itemsize)
 
         async def evaluate(region: Region) -> Array:
-            return await self._evaluate(argument, region)
+            return await self._evaluate(argument, region, argument_of=number)
 
         async with aclosing(ahead(evaluate, regions(argument.shape, block))) as pieces:
             async for region, piece in pieces:
@@ -113,11 +129,14 @@ class Expressions:
     ----------
     library
         Where operands are looked up, with the rights of whoever reads.
+    workers
+        Confined processes that evaluate.
     """
 
-    def __init__(self, library: Library, threads: Threads) -> None:
+    def __init__(self, library: Library, threads: Threads, workers: Workers) -> None:
         self._library = library
         self._threads = threads
+        self._workers = workers
 
     async def resource(
         self, principal: Principal, path: str, record: ExpressionRecord, *, etag: str, mtime: float
@@ -168,7 +187,7 @@ class Expressions:
             return Missing(missing)
         kinds = {name: _array_type(resource) for name, resource in opened.items()}
         term = terms.bind(node, kinds)
-        return Bound(term, opened, _layout(term, opened), self._threads)
+        return Bound(term, opened, _layout(term, opened), self._threads, expression, self._workers)
 
     async def _open(self, operands: dict[str, str], principal: Principal) -> tuple[dict[str, Resource], dict[str, str]]:
         if _depth.get() >= MAX_NESTING:
@@ -191,6 +210,11 @@ class Expressions:
         if bound.layout.nbytes > MAX_COMPUTED_BYTES:
             raise TooLarge(f"the result has {bound.layout.nbytes} bytes; at most {MAX_COMPUTED_BYTES} are computed")
         await write_array(staged, bound.layout, bound.region, self._threads)
+
+
+def _described(resource: Resource) -> tuple[tuple[int, ...], str]:
+    assert resource.layout is not None, "operands without a layout are refused"
+    return resource.layout.shape, resource.layout.dtype
 
 
 def _array_type(resource: Resource) -> ArrayType:

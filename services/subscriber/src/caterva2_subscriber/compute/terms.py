@@ -73,6 +73,11 @@ class Term:
         for child in self.children:
             yield from child.reads(_narrowed(region, child.shape))
 
+    def lookups(self, region: Region) -> Iterator[tuple[ReduceTerm, Region]]:
+        """Yield the parts of results of reductions that `evaluate` looks up for a region."""
+        for child in self.children:
+            yield from child.lookups(_narrowed(region, child.shape))
+
     def evaluate(self, region: Region, arrays: Iterator[Array], values: Values) -> Any:
         """Return the elements of a region."""
         raise NotImplementedError
@@ -198,9 +203,13 @@ class ReduceTerm(Term):
         """Yield nothing: the result is at hand."""
         return iter(())
 
+    def lookups(self, region: Region) -> Iterator[tuple[ReduceTerm, Region]]:
+        """Yield this one."""
+        yield self, region
+
     def evaluate(self, region: Region, arrays: Iterator[Array], values: Values) -> Any:
         """Return the part of the result that lies in a region."""
-        return values[self][tuple(slice(start, stop) for start, stop in region)]
+        return values[self][slices_of(region)]
 
     def reductions(self) -> Iterator[ReduceTerm]:
         """Yield the reductions inside the argument, then this one."""
@@ -333,6 +342,11 @@ def _folded(function: str, children: tuple[Term, ...]) -> Term:
     except _REFUSED as error:
         raise InvalidExpression(_first_line(error)) from None
     return ConstantTerm(value)
+
+
+def slices_of(region: Region) -> tuple[slice, ...]:
+    """Return what takes a region out of an array."""
+    return tuple(slice(start, stop) for start, stop in region)
 
 
 def whole(shape: Shape) -> Region:

@@ -16,6 +16,7 @@ from caterva2_service.threads import Threads
 
 from ..catalog import Catalog, Change
 from ..compute.expressions import Expressions
+from ..compute.workers import Workers
 from ..db import Quotas
 from ..library import Library
 from ..people import People
@@ -62,7 +63,9 @@ async def open_spaces(
         Starts confined processes; None for one of its own.
     """
     foreign = _open_foreign(stack, sandbox)
-    expressions = Expressions(library, threads)
+    workers = Workers(foreign.sandbox, size=threads.size)
+    stack.callback(workers.close)
+    expressions = Expressions(library, threads, workers)
     provider = SpaceProvider(settings.spaces_directory, threads, library, expressions, foreign)
     roots = (PUBLIC, SHARED, PERSONAL) if settings.login else (PUBLIC,)
     for root in roots:

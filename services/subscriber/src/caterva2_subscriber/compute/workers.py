@@ -1,0 +1,114 @@
+"""Confined processes that evaluate expressions, kept warm and lent to one evaluation at a time (U2, U9).
+
+An evaluation that takes too long or too much memory costs its process, not the service; so does one that nobody waits
+for any more, because the reader went away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from caterva2.errors import TooLarge, UnsafeContent
+from caterva2_formats.sandbox import Confined, Limits, Sandbox
+from caterva2_service.log import get_logger
+from caterva2_service.threads import Threads
+
+LIMITS = Limits(deadline_s=20.0, memory_bytes=2**30)
+"""What one block may take."""
+RECYCLE_AFTER = 1000
+"""Evaluations after which a process is replaced."""
+PROGRAM = "caterva2_subscriber.compute.worker"
+
+_log = get_logger(__name__)
+
+
+class Workers:
+    """The processes of one service, started when they are needed.
+
+    Parameters
+    ----------
+    sandbox
+        Starts the processes; the caller closes it after this.
+    size
+        Evaluations at a time.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, size: int, limits: Limits = LIMITS) -> None:
+        self._sandbox = sandbox
+        self._limits = limits
+        # Threads of their own: they wait for processes, and others must not wait for them.
+        self._threads = Threads(size, name="expression")
+        self._places = asyncio.Semaphore(size)
+        self._idle: list[_Worker] = []
+
+    def close(self) -> None:
+        """End the processes."""
+        while self._idle:
+            self._idle.pop().close()
+        self._threads.close()
+
+    async def evaluate(self, question: dict[str, Any], arrays: Sequence[bytes]) -> bytes:
+        """Return the elements of a region; see `worker.Evaluator.answer`.
+
+        Raises
+        ------
+        InvalidExpression
+            If the values do not allow it.
+        TooLarge
+            If it takes too long or too much memory.
+        Unavailable
+            If no process can be started.
+        """
+        async with self._places:
+            worker = self._idle.pop() if self._idle else _Worker(self._sandbox, self._limits)
+            try:
+                found = await self._threads.run(worker.ask, question, b"".join(arrays))
+            except asyncio.CancelledError:
+                await asyncio.shield(asyncio.to_thread(worker.stop))
+                raise
+            finally:
+                if worker.usable:
+                    self._idle.append(worker)
+            return found
+
+
+class _Worker:
+    def __init__(self, sandbox: Sandbox, limits: Limits) -> None:
+        self._sandbox = sandbox
+        self._limits = limits
+        self._confined: Confined | None = None
+        self._evaluations = 0
+        self.usable = True
+
+    def ask(self, question: dict[str, Any], content: bytes) -> bytes:
+        """Have a region evaluated. Blocks."""
+        if self._confined is None:
+            with open(os.devnull, "rb") as nothing:
+                self._confined = self._sandbox.start(nothing.fileno(), program=PROGRAM, limits=self._limits)
+        try:
+            if not self.usable:  # nobody waits for it any more
+                raise UnsafeContent("the reader is gone")
+            _, elements = self._confined.ask(question, content)
+        except UnsafeContent as error:
+            self.close()
+            _log.warning("an evaluation was ended", reason=error.detail)
+            raise TooLarge("the expression takes too long or too much memory; ask for less at once") from None
+        self._evaluations += 1
+        if self._evaluations >= RECYCLE_AFTER:
+            self.close()
+        return elements
+
+    def stop(self) -> None:
+        """End what is going on: nobody waits for it."""
+        self.usable = False
+        if self._confined is not None:
+            self._confined.interrupt()
+
+    def close(self) -> None:
+        """End the process."""
+        self.usable = False
+        if self._confined is not None:
+            self._confined.close()

@@ -1,0 +1,160 @@
+"""Expressions are evaluated by confined processes (U2, U9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from caterva2.errors import InvalidExpression, TooLarge
+from caterva2_formats.sandbox import Limits, Sandbox
+from caterva2_subscriber.compute.workers import Workers
+from caterva2_subscriber.disconnecting import CancelOnDisconnect
+
+
+def question(expression: str, shape: tuple[int, ...], dtype: str = "float64") -> dict[str, Any]:
+    """Ask for all of an expression over `a`."""
+    return {
+        "expression": expression,
+        "operands": {"a": [list(shape), dtype]},
+        "argument_of": None,
+        "region": [[0, n] for n in shape],
+        "shapes": [list(shape)],
+    }
+
+
+def forks() -> set[int]:
+    """Return the processes that evaluate: children of the helper of a sandbox."""
+    here = psutil.Process()
+    return {child.pid for helper in here.children() for child in helper.children()}
+
+
+@pytest.fixture
+def workers(sandbox: Sandbox) -> Iterator[Workers]:
+    opened = Workers(sandbox, size=1, limits=Limits(deadline_s=30.0, memory_bytes=256 * 2**20))
+    yield opened
+    opened.close()
+
+
+async def test_u2_an_expression_is_evaluated_in_another_process_that_stays_warm(workers: Workers) -> None:
+    a = np.linspace(0, 1, 10)
+    before = forks()
+    for _ in range(3):
+        found = await workers.evaluate(question("sqrt(a) * 2", a.shape), [a.tobytes()])
+        np.testing.assert_array_equal(np.frombuffer(found), np.sqrt(a) * 2)
+    assert len(forks() - before) == 1
+
+
+async def test_u2_too_much_memory_is_said_and_the_next_expression_works(workers: Workers) -> None:
+    n = 16 * 2**20
+    greedy = {**question("arange(1) + 1", ()), "operands": {}, "region": [[0, 1]], "shapes": []}
+    big = {**greedy, "expression": f"arange({n}) * 1.5 + arange({n}) / 3", "region": [[0, n]]}
+    with pytest.raises(TooLarge):
+        await workers.evaluate(big, [])
+    assert np.frombuffer(await workers.evaluate(greedy, []), np.int64).tolist() == [1]
+
+
+async def test_u2_what_takes_too_long_is_ended(sandbox: Sandbox) -> None:
+    workers = Workers(sandbox, size=1, limits=Limits(deadline_s=0.5, memory_bytes=2**30))
+    a = np.zeros(2**22)
+    slow = " + ".join(["sin(a) ** 0.3"] * 30)
+    before = forks()
+    with pytest.raises(TooLarge):
+        await workers.evaluate(question(slow, a.shape), [a.tobytes()])
+    async with asyncio.timeout(60):
+        while forks() - before:
+            await asyncio.sleep(0.05)
+    workers.close()
+
+
+async def test_u2_an_evaluation_that_nobody_waits_for_is_ended(workers: Workers) -> None:
+    a = np.zeros(2**22)
+    slow = " + ".join(["sin(a) ** 0.3"] * 30)
+    before = forks()
+    task = asyncio.create_task(workers.evaluate(question(slow, a.shape), [a.tobytes()]))
+    async with asyncio.timeout(60):
+        while not forks() - before:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while forks() - before:
+            await asyncio.sleep(0.05)
+    assert len(await workers.evaluate(question("a", (1,)), [np.zeros(1).tobytes()])) == 8, "its place is free again"
+
+
+async def test_u2_values_that_are_not_allowed_cost_no_process(workers: Workers) -> None:
+    a = np.arange(3)
+    with pytest.raises(InvalidExpression):
+        await workers.evaluate(question("a ** -1", a.shape, "int64"), [a.tobytes()])
+    first = forks()
+    assert await workers.evaluate(question("a + 1", a.shape, "int64"), [a.tobytes()])
+    assert forks() == first
+
+
+# --- readers who go away ---------------------------------------------------------------------
+async def answered(app: Any, method: str, messages: AsyncIterator[Message]) -> list[Message]:
+    """Answer a request whose client says `messages`; return what was sent."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": "http", "method": method, "path": "/"}
+    await CancelOnDisconnect(app)(scope, messages.__anext__, send)
+    return sent
+
+
+async def client_that_leaves(leaving: asyncio.Event) -> AsyncIterator[Message]:
+    yield {"type": "http.request", "body": b"", "more_body": False}
+    await leaving.wait()
+    yield {"type": "http.disconnect"}
+
+
+async def test_u2_work_for_a_reader_who_is_gone_is_cancelled() -> None:
+    leaving, ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "http.request"
+        leaving.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(ClientDisconnect):
+        await answered(app, "GET", client_that_leaves(leaving))
+    assert ended.is_set()
+
+
+async def test_u2_answers_that_have_begun_and_changes_are_finished() -> None:
+    leaving = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if scope["method"] == "GET":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        leaving.set()
+        assert (await receive())["type"] == "http.disconnect"
+        await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"done"})
+
+    for method in ("GET", "POST"):
+        assert (await answered(app, method, client_that_leaves(leaving)))[-1]["body"] == b"done"
+
+
+async def test_a_service_that_stops_is_not_taken_for_a_reader_who_left() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(answered(app, "GET", client_that_leaves(asyncio.Event())))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
