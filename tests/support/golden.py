@@ -30,6 +30,8 @@ VOLATILE = frozenset(
         "since",
         "token",
         "used",
+        "used_bytes",
+        "site_used_bytes",
         "used_at",
         "verified",
         "verified_age_s",

@@ -294,7 +294,12 @@ async def test_members_of_an_hdf5_file_are_read_without_an_unfold(site: Site, tm
             assert (await client.get(f"/api/info/@personal/x.h5/{name}")).json()["shape"] == [4, 6]
             part = await client.get(f"/api/fetch/@personal/x.h5/{name}", params={"slice_": "1:3"})
             np.testing.assert_array_equal(blosc2.ndarray_from_cframe(part.content)[:], np.arange(24).reshape(4, 6)[1:3])
+        group = (await client.get("/api/info/@personal/x.h5/group")).json()
+        assert (group["kind"], group["nfiles"], group["size"]) == ("group", 1, path.stat().st_size)
+        assert (await client.get("/api/list/@personal/x.h5/group")).json() == ["data.b2nd"]
         assert (await client.get("/api/info/@personal/x.h5/nothing")).status_code == 404
+        assert (await client.get("/api/list/@personal/x.h5/nothing")).json() == []
+        assert (await client.get("/api/fetch/@personal/x.h5/group")).status_code == 404
 
 
 async def test_f7_readers_see_one_version_while_a_file_is_replaced(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
 from pathlib import Path
@@ -32,6 +33,7 @@ INFOS: dict[str, tuple[str, type[wire.Answer]]] = {
     "empty-file": ("@personal/empty.txt", wire.FrameInfo),
     "expression": ("@personal/lazy.b2nd", wire.ExpressionInfo),
     "unfolded": ("@personal/data/group/x.b2nd", wire.ArrayInfo),
+    "group": ("@personal/data.h5/group", wire.GroupInfo),
     "missing-operands": ("@personal/orphan.b2nd", wire.MissingOperandsInfo),
     "unreadable": ("@public/broken.b2nd", wire.UnreadableInfo),
     "hdf5-file": ("@personal/data.h5", wire.Hdf5FileInfo),
@@ -40,6 +42,7 @@ READS = {
     "roots": "/api/roots",
     "list": "/api/list/@personal",
     "list-of-a-file": "/api/list/@personal/note.txt",
+    "list-of-a-group": "/api/list/@personal/data.h5/group",
     "plan": "/api/plan/@personal/a.b2nd?slice_=1:3",
     "usage": "/api/usage",
     "me": "/api/me",
@@ -110,6 +113,10 @@ async def client(site: Site) -> Any:
     client = await site.as_user(ROOT)
     await fill(client, Path(site.context.settings.statedir))
     await client.post("/api/tokens", json={"name": "nightly", "scopes": ["read"], "days": 5})
+    async with asyncio.timeout(60):
+        # What is found by search is looked up beside the requests.
+        while (found := (await client.get("/api/search?q=personal")).json())["pending"] or found["total"] < 8:
+            await asyncio.sleep(0.05)
     yield client
     await client.aclose()
 

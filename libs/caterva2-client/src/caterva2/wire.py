@@ -10,7 +10,7 @@ import struct
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -220,7 +220,19 @@ class Hdf5FileInfo(Answer):
     freshness: FreshnessInfo | None = None
 
 
-Info = ArrayInfo | FrameInfo | ExpressionInfo | MissingOperandsInfo | UnreadableInfo | Hdf5FileInfo
+class GroupInfo(Answer):
+    """``/api/info`` of a group inside an HDF5 file of a space."""
+
+    kind: Literal["group"] = "group"
+    mtime: str
+    size: int
+    """Bytes of the HDF5 file."""
+    nfiles: int
+    """Number of datasets in the group and below it."""
+    version: str | None = None
+
+
+Info = GroupInfo | ArrayInfo | FrameInfo | ExpressionInfo | MissingOperandsInfo | UnreadableInfo | Hdf5FileInfo
 """What ``/api/info`` answers. Services make these as dictionaries, which cost less; tests compare the two."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from caterva2.errors import DatasetNotFound, UnsafeContent, VersionChanged
@@ -20,6 +21,7 @@ from caterva2_service.threads import Threads
 from ..auth.principal import Principal, require_user
 from ..library import Library, Resource
 from . import records
+from .groups import Group, group_of
 from .resource import MemberSource, SpaceResource, UnreadableResource
 
 ATTEMPTS = 3
@@ -73,12 +75,27 @@ class SpaceProvider:
 
     async def list(self, principal: Principal, root: str, rel: str) -> list[str]:
         """Return the sorted listed paths below ``root/rel``."""
-        directory = DirectoryRoot(self.directory(principal, root))
-        return await self._threads.run(_list, directory, rel)
+        directory = self.directory(principal, root)
+        found = await self._threads.run(_list, DirectoryRoot(directory), rel)
+        if not found and rel:
+            group = await self._group(directory, rel)
+            return [] if group is None else group.names
+        return found
 
     async def info(self, principal: Principal, root: str, rel: str) -> Mapping[str, Any]:
         """Return what ``/api/info`` answers. Raises DatasetNotFound."""
-        return (await self.open(principal, root, rel)).info
+        try:
+            return (await self.open(principal, root, rel)).info
+        except DatasetNotFound:
+            group = await self._group(self.directory(principal, root), rel)
+            if group is None:
+                raise
+            return group.info
+
+    async def _group(self, directory: Path, rel: str) -> Group | None:
+        if not any(is_hdf5(parent.as_posix()) for parent in PurePosixPath(rel).parents):
+            return None
+        return await self._foreign.threads.run(self._look_for_group, directory, rel)
 
     async def open(self, principal: Principal, root: str, rel: str) -> Resource:
         """Open the present version of ``root/rel``. Raises DatasetNotFound."""
@@ -156,6 +173,18 @@ class SpaceProvider:
                 source = self._open_member(directory, file, member.removesuffix(ARRAY_SUFFIX))
             return SpaceResource(f"{root}/{rel}", source, _mtime(found), self._foreign.threads)
         raise DatasetNotFound
+
+    def _look_for_group(self, directory: Path, rel: str) -> Group | None:
+        """Return the group ``x.h5/group``; None if there is no such thing. Blocks."""
+        for parent in PurePosixPath(rel).parents:
+            file = parent.as_posix()
+            found = DirectoryRoot(directory).find(file) if is_hdf5(file) else None
+            if found is None:
+                continue
+            opener = partial(_open_file, directory, file)
+            entries = self._foreign.hdf5.unfold(str(directory / file), opener=opener)
+            return group_of(entries, f"{rel.removeprefix(file).removeprefix('/')}/", found)
+        return None
 
     def _open_member(self, directory: Path, file: str, member: str) -> DatasetSource:
         def opener() -> OpenFile:
