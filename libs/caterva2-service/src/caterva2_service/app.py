@@ -11,14 +11,16 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from . import errors, reference
 from .health import Health, Readiness
-from .metrics import CONTENT_TYPE_LATEST, Metrics
+from .metrics import CONTENT_TYPE_LATEST, Metrics, merged
 from .reference import Meaning
 from .requests import RequestMiddleware
+from .siblings import Siblings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -37,6 +39,7 @@ def service_app(
     headers: Mapping[str, str] = DEFAULT_HEADERS,
     allowed_hosts: Sequence[str] = (),
     parameters: Mapping[str, Meaning] = MappingProxyType({}),
+    siblings: Siblings | None = None,
 ) -> FastAPI:
     """Build an application that answers errors, health and metrics like every other service.
 
@@ -54,6 +57,8 @@ def service_app(
         Values of ``Host`` that are answered; empty allows any.
     parameters
         Meaning of the parameters that operations share, by name in lower case, for the API's reference.
+    siblings
+        The other processes of the service, whose metrics are answered with those of this one.
     """
     health = health or Health()
     metrics = metrics or Metrics()
@@ -72,7 +77,7 @@ def service_app(
     app.state.metrics = metrics
     errors.install(app)
     reference.install(app, parameters)
-    app.include_router(_operations(title, version, health, metrics))
+    app.include_router(_operations(title, version, health, metrics, siblings or Siblings()))
     for router in routers:
         app.include_router(router)
     return app
@@ -95,9 +100,9 @@ def _with_health(lifespan: Lifespan, health: Health) -> Lifespan:
     return run
 
 
-def _operations(title: str, version: str, health: Health, metrics: Metrics) -> APIRouter:
+def _operations(title: str, version: str, health: Health, metrics: Metrics, siblings: Siblings) -> APIRouter:
     router = APIRouter(tags=["operations"])
-    part_ok = metrics.gauge("part_ok", "Whether a part that the service depends on works (1) or not (0)", ("part",))
+    metrics.report_parts(health)
 
     @router.get("/healthz", summary="Whether the process answers")
     async def healthz() -> dict[str, str]:
@@ -121,11 +126,11 @@ def _operations(title: str, version: str, health: Health, metrics: Metrics) -> A
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
-    def exposition() -> Response:
+    async def exposition() -> Response:
         """Answer with counts, sizes and durations since the start."""
-        for name, part in health.snapshot().items():
-            part_ok.labels(name).set(part.ok)
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+        others = await siblings.ask("metrics")
+        found = await run_in_threadpool(lambda: merged([metrics.exposition(), *others]))
+        return Response(found, media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/api/server", summary="Which versions run here")
     def server() -> dict[str, Any]:

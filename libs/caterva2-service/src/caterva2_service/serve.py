@@ -38,32 +38,49 @@ def run(create_app: Callable[[], FastAPI], settings: ServiceSettings) -> int:
     State directory and address are taken before the application is built, so that a taken one is the first thing
     that is said. What stops a start is said in one line on stderr.
     """
-    prog = Path(sys.argv[0]).name
     log.configure(settings.loglevel)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(settings.statedir))
-            sockets = stack.enter_context(_listening(settings.http))
+            sockets = stack.enter_context(listening(settings.http))
         except StartupError as error:
-            return _refuse(prog, error)
-        app = create_app()
-        server = _Server(_config(app, settings))
-        server.announce = f"{prog} listens at {settings.http}"
-        with contextlib.suppress(SystemExit):  # how uvicorn ends when the lifespan could not start
-            server.run(sockets=sockets)
-        if server.started:
-            return 0
-        return _refuse(prog, app.state.startup_error)
+            return refuse(error)
+
+        def started() -> None:
+            print(f"{program()} listens at {settings.http}", file=sys.stderr, flush=True)  # noqa: T201
+
+        return serve(create_app, settings, sockets, started)
+
+
+def serve(
+    create_app: Callable[[], FastAPI],
+    settings: ServiceSettings,
+    sockets: list[socket.socket],
+    started: Callable[[], None],
+) -> int:
+    """Serve on `sockets`, call `started` once that works, and return the exit code of the process."""
+    app = create_app()
+    server = _Server(_config(app, settings))
+    server.announce = started
+    with contextlib.suppress(SystemExit):  # how uvicorn ends when the lifespan could not start
+        server.run(sockets=sockets)
+    return 0 if server.started else refuse(app.state.startup_error)
+
+
+def program() -> str:
+    """Return the name under which this program was started."""
+    return Path(sys.argv[0]).name
 
 
 class StartupError(Exception):
     """The service cannot start; the text is the line that the person who starts it reads."""
 
 
-def _refuse(prog: str, error: Exception | None) -> int:
+def refuse(error: Exception | None) -> int:
+    """Say in one line why the service cannot start, and return the exit code of the process."""
     if not isinstance(error, StartupError | Caterva2Error | OSError):
         log.get_logger("caterva2").critical("the service could not start", exc_info=error)
-    print(f"{prog}: {error or 'stopped before it was ready'}", file=sys.stderr)  # noqa: T201
+    print(f"{program()}: {error or 'stopped before it was ready'}", file=sys.stderr)  # noqa: T201
     return 1
 
 
@@ -113,14 +130,14 @@ def locked(statedir: Path) -> Iterator[None]:
 class _Server(uvicorn.Server):
     """A server that says when it listens, and exits with 0 when a signal ends it."""
 
-    announce = ""
+    announce: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets=sockets)
         if self.started:
             logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
-            print(self.announce, file=sys.stderr, flush=True)  # noqa: T201
+            self.announce()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -216,7 +233,8 @@ def _why_not(address: Address, error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def _listening(address: Address) -> Iterator[list[socket.socket]]:
+def listening(address: Address) -> Iterator[list[socket.socket]]:
+    """Listen at an address while the block runs. Raises StartupError."""
     try:
         sockets = listen(address)
     except OSError as error:

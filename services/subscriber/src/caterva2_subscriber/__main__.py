@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from caterva2.errors import BadRequest, Unavailable
-from caterva2_service import log, serve
+from caterva2_service import log, workers
 from caterva2_service.settings import load_settings
 
 from .app import create_app
@@ -28,7 +28,7 @@ def main() -> int:
     log.configure(settings.loglevel)
     if settings.migrate:
         return asyncio.run(migrate(settings))
-    return serve.run(lambda: create_app(settings), settings)
+    return workers.run(lambda siblings: create_app(settings, siblings=siblings), settings, settings.nworkers)
 
 
 async def migrate(settings: SubscriberSettings) -> int:

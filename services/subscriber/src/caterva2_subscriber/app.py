@@ -12,6 +12,7 @@ from caterva2_formats.sandbox import Sandbox
 from caterva2_service.app import service_app
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
+from caterva2_service.siblings import Siblings
 
 from . import __version__
 from .auth.origin import SameOriginMiddleware
@@ -24,21 +25,30 @@ from .hot import HotFetch
 from .settings import SubscriberSettings
 
 
-def create_app(settings: SubscriberSettings, *, sandbox: Sandbox | None = None) -> FastAPI:
+def create_app(
+    settings: SubscriberSettings, *, sandbox: Sandbox | None = None, siblings: Siblings | None = None
+) -> FastAPI:
     """Build the application. Opens nothing until its lifespan starts.
 
     Parameters
     ----------
     sandbox
         Starts confined processes for foreign bytes; None for one that the application opens and closes itself.
+    siblings
+        The other processes that serve with these settings.
     """
+    siblings = siblings or Siblings()
     health = Health()
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.context = await Context.open(settings, stack, health=health, metrics=metrics, sandbox=sandbox)
+            context = await Context.open(
+                settings, stack, health=health, metrics=metrics, sandbox=sandbox, siblings=siblings
+            )
+            await stack.enter_async_context(siblings.answering(context.answers()))
+            app.state.context = context
             yield
 
     return service_app(
@@ -56,4 +66,5 @@ def create_app(settings: SubscriberSettings, *, sandbox: Sandbox | None = None) 
         ],
         allowed_hosts=settings.allowed_hosts,
         parameters=MEANINGS,
+        siblings=siblings,
     )

@@ -11,11 +11,13 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated, Self
 
+import orjson
 from fastapi import Depends, Request
 
 from caterva2_formats.sandbox import Sandbox
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
+from caterva2_service.siblings import Answers, Siblings
 from caterva2_service.threads import Threads
 from caterva2_service.trust import Identity, Role
 
@@ -51,6 +53,7 @@ class Context:
     settings: SubscriberSettings
     health: Health
     metrics: Metrics
+    siblings: Siblings
     threads: Threads
     accounts: Accounts
     oidc: OidcSignIn | None
@@ -74,6 +77,17 @@ class Context:
         """Return the names of the published roots that are known here."""
         return list(self.catalog.roots)
 
+    def answers(self) -> Answers:
+        """Return what the other processes of this subscriber may ask this one."""
+
+        async def metrics(_: str) -> bytes:
+            return await self.threads.run(self.metrics.exposition)
+
+        async def economy(_: str) -> bytes:
+            return orjson.dumps(self.economy.report())
+
+        return {"metrics": metrics, "economy": economy, **self.subscriptions.answers()}
+
     @classmethod
     async def open(
         cls,
@@ -82,6 +96,7 @@ class Context:
         *,
         health: Health,
         metrics: Metrics,
+        siblings: Siblings,
         sandbox: Sandbox | None = None,
     ) -> Self:
         """Open everything; `stack` closes it again. Without `sandbox` there is one of its own."""
@@ -102,7 +117,12 @@ class Context:
         stack.push_async_callback(fetcher.close)
         tracking = await stack.enter_async_context(
             Tracking.open(
-                settings, identity=identity, catalog=catalog, upstream=upstream, health=health, metrics=metrics
+                settings,
+                identity=identity,
+                catalog=catalog,
+                upstream=upstream,
+                health=health,
+                metrics=metrics,
             )
         )
         subscriptions = Subscriptions.open(
@@ -112,6 +132,7 @@ class Context:
             store=store,
             threads=threads,
             configured=settings.follow,
+            siblings=siblings,
         )
         published = PublishedRoots(
             catalog=catalog, tracking=tracking, upstream=upstream, fetcher=fetcher, threads=threads
@@ -134,6 +155,7 @@ class Context:
             settings=settings,
             health=health,
             metrics=metrics,
+            siblings=siblings,
             threads=threads,
             accounts=people.accounts,
             oidc=people.oidc,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -59,6 +60,19 @@ class Economy:
         with self._lock:
             tables = {"roots": self._roots, "datasets": self._datasets, "readers": self._readers}
             return {name: _shown(table) for name, table in tables.items()}
+
+
+def combined(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the reports of several processes as one."""
+    tables: dict[str, dict[str, Bytes]] = {}
+    for report in reports:
+        for name, rows in report.items():
+            table = tables.setdefault(name, {})
+            for key, row in rows.items():
+                entry = table.setdefault(key, Bytes())
+                entry.link += row["link_bytes"]
+                entry.cache += row["cache_bytes"]
+    return {name: _shown(table) for name, table in tables.items()}
 
 
 def _entry(table: dict[str, Bytes], name: str) -> Bytes:

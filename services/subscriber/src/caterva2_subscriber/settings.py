@@ -167,6 +167,8 @@ class SubscriberSettings(ServiceSettings, _Registration):
     """Seconds between looks at broker and publishers while the bus is not there."""
     threads: Annotated[int | None, Option(cli=False), Field(ge=1, le=64)] = None
     """Threads for decompression and files; the number of cores, at least 2, by default."""
+    workers: Annotated[int, Option("processes that serve; 0 for one on each core"), Field(ge=0, le=64)] = 1
+    """Each follows the roots by itself; they share address, people and cache."""
     migrate: Annotated[bool, Option("bring the database to this version and end, without serving")] = False
     cache: CacheSettings = CacheSettings()
     upstream: UpstreamSettings = UpstreamSettings()
@@ -198,6 +200,11 @@ class SubscriberSettings(ServiceSettings, _Registration):
     def spaces_directory(self) -> Path:
         """Where users' files are kept."""
         return self.spaces.directory or self.statedir
+
+    @property
+    def nworkers(self) -> int:
+        """Number of processes that serve."""
+        return self.workers or len(os.sched_getaffinity(0))
 
     @property
     def nthreads(self) -> int:

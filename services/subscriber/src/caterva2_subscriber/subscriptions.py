@@ -10,14 +10,16 @@ The site's own subscriptions are made by administrators, by the configuration, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from caterva2.errors import Conflict, NotFound, PermissionDenied, Unavailable
+from caterva2.errors import Conflict, NotFound, PermissionDenied, RootNotFound, Unavailable
 from caterva2_service.log import get_logger
+from caterva2_service.siblings import Answers, Siblings
 from caterva2_service.threads import Threads
 
 from . import db
@@ -27,6 +29,7 @@ from .catalog import Catalog
 from .tracking import FOLLOW_ALL, Tracking
 
 SITE = "site"
+_COMPARE = "compare-subscriptions"
 STEP_S = 10.0
 """Seconds between two comparisons with the database."""
 
@@ -75,6 +78,7 @@ class Subscriptions:
         store: ChunkStore,
         threads: Threads,
         configured: Collection[str],
+        siblings: Siblings,
     ) -> None:
         self._rows = rows
         self._tracking = tracking
@@ -82,6 +86,7 @@ class Subscriptions:
         self._store = store
         self._threads = threads
         self._configured = frozenset(configured)
+        self._siblings = siblings
         self._held: dict[str, dict[str, float]] = {}
         """What the database said last."""
         self._lock = asyncio.Lock()
@@ -97,10 +102,17 @@ class Subscriptions:
         store: ChunkStore,
         threads: Threads,
         configured: Collection[str],
+        siblings: Siblings,
     ) -> AsyncIterator[Self]:
         """Compare what is followed with the database, again and again until left."""
         subscriptions = cls(
-            rows, tracking=tracking, catalog=catalog, store=store, threads=threads, configured=configured
+            rows,
+            tracking=tracking,
+            catalog=catalog,
+            store=store,
+            threads=threads,
+            configured=configured,
+            siblings=siblings,
         )
         comparing = asyncio.create_task(subscriptions._compare_for_ever(), name="subscriptions")
         try:
@@ -132,6 +144,7 @@ class Subscriptions:
             else:
                 self._held = {**self._held, root: {**self._held.get(root, {}), holder: 0.0}}
             await self._tracking.follow(root)
+        await self._siblings.ask(_COMPARE, root)
         await self._tracking.subscribe(root)
 
     async def unsubscribe(self, principal: Principal, root: str, who: Who = Who.ME, *, free: bool = True) -> bool:
@@ -171,7 +184,20 @@ class Subscriptions:
             followed = state is not None and state.subscribed
             if free and not followed:
                 await self._threads.run(self._store.free, root)
+        await self._siblings.ask(_COMPARE, root)
         return followed
+
+    def answers(self) -> Answers:
+        """Return what the other processes of this subscriber ask when a subscription was made or given up there."""
+
+        async def compare(root: str) -> bytes:
+            with contextlib.suppress(Unavailable, RootNotFound):
+                await self._tracking.require_known(root)
+                async with self._lock:
+                    await self._compare()
+            return b""
+
+        return {_COMPARE: compare}
 
     def of(self, principal: Principal) -> frozenset[str]:
         """Return the roots that a user is subscribed to, as far as the database told lately."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query
 
 from caterva2.paths import split
@@ -12,6 +13,7 @@ from caterva2.paths import split
 from .. import answers
 from ..auth.principal import Administrator
 from ..context import ContextDep
+from ..economy import combined
 from ..library import Resource
 from .sending import with_current
 
@@ -23,6 +25,7 @@ async def status(context: ContextDep, administrator: Administrator) -> dict[str,
     """Answer with size, use, state, pins, and what is kept of each root."""
     store = context.store
     usage = await context.threads.run(store.usage)
+    others = [orjson.loads(answer) for answer in await context.siblings.ask("economy")]
     return {
         "size": store.size,
         "used": store.used_bytes,
@@ -31,7 +34,7 @@ async def status(context: ContextDep, administrator: Administrator) -> dict[str,
         "damaged": store.damaged,
         "pins": store.pins,
         "roots": {root: asdict(found) for root, found in usage.items()},
-        "economy": context.economy.report(),
+        "economy": combined([context.economy.report(), *others]),
     }
 
 
