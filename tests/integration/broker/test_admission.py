@@ -110,6 +110,39 @@ def test_u10_publishers_may_be_held_to_a_list(tmp_path: Path) -> None:
         assert other.public.kid in refusal.json()["detail"]
 
 
+def announce(broker: Service, token: str, body: bytes) -> httpx.Response:
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    return httpx.post(f"{broker.url}/api/roots", content=body, headers=headers)
+
+
+def test_u10_an_announcement_that_was_changed_or_is_repeated_is_refused(strict: Service, publisher: Identity) -> None:
+    assert register(strict, publisher, "signed").status_code == 200
+    body = b'{"name": "signed", "http": "publisher.example.org:8001"}'
+    token = publisher.token_for(BROKER, body)
+    elsewhere = announce(strict, token, body.replace(b"publisher.", b"evil."))
+    assert (elsewhere.status_code, "signed" in elsewhere.json()["detail"]) == (401, True)
+    assert announce(strict, publisher.token(BROKER), body).status_code == 401, "a token that names no body"
+    assert announce(strict, token, body).status_code == 200
+    assert announce(strict, token, body).status_code == 401, "an older announcement, sent again"
+    assert strict.get("/api/roots/signed", auth=publisher.auth(BROKER)).json()["http"] == "publisher.example.org:8001"
+
+
+def test_u10_publishers_may_be_held_to_addresses(tmp_path: Path) -> None:
+    known = make_identity(tmp_path / "pub", Role.PUBLISHER)
+    other = make_identity(tmp_path / "other", Role.PUBLISHER)
+    allowed = '["pub.example.org:8001", "data.example.org", "https://tls.example.org", "run/pub.socket"]'
+    (tmp_path / "caterva2.toml").write_text(f'[broker.addresses]\n"{known.public.kid}" = {allowed}\n')
+    good = ("pub.example.org:8001", "data.example.org:9", "https://tls.example.org:443", "run/pub.socket")
+    with make_broker(tmp_path).start_ready() as broker:
+        for address in good:
+            assert register_at(broker, known.auth(BROKER), "foo", address).status_code == 200, address
+        bad = ("pub.example.org:8002", "evil.example.org:8001", "tls.example.org:443", "run/other.socket")
+        for address in bad:
+            refusal = register_at(broker, known.auth(BROKER), "foo", address)
+            assert (refusal.status_code, known.public.kid in refusal.json()["detail"]) == (403, True), address
+        assert register_at(broker, other.auth(BROKER), "bar", good[0]).status_code == 403
+
+
 def test_u10_a_subscriber_publishes_nothing(strict: Service, subscriber: Identity) -> None:
     assert register(strict, subscriber, "subs").status_code == 403
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import hmac
 import json
 import time
@@ -60,6 +61,10 @@ class Caller:
     """A service that has shown who it is."""
 
     key: ServiceKey
+    digest: str | None = None
+    """SHA-256 of the body that its token was signed for, in hexadecimal digits."""
+    seq: int | None = None
+    """Number of that signature: larger than those of all signatures before."""
 
     @property
     def kid(self) -> str:
@@ -75,6 +80,7 @@ class Identity:
         self.role = role
         self._join_token = join_token
         self._tokens: dict[str, tuple[float, str]] = {}
+        self._seq = 0
 
     @classmethod
     def of(cls, settings: ServiceSettings, role: Role) -> Self:
@@ -103,12 +109,17 @@ class Identity:
             self._tokens[audience] = (now, token)
         return token
 
-    def _sign(self, audience: str, now: int) -> str:
+    def token_for(self, audience: str, body: bytes) -> str:
+        """Return a token that is good for one body alone: an announcement that nobody can change on its way (U10)."""
+        self._seq = max(self._seq + 1, time.time_ns())
+        return self._sign(audience, int(time.time()), digest=digest_of(body), seq=self._seq)
+
+    def _sign(self, audience: str, now: int, **more: str | int) -> str:
         public = self.public
         header: dict[str, Any] = {"alg": ALGORITHM, "kid": public.kid, "typ": "JWT"}
         if audience == BROKER:
             header["jwk"] = public.jwk  # the broker may see this key for the first time
-        claims = {"iss": public.kid, "sub": public.kid, "aud": audience, "role": public.role, "iat": now}
+        claims = {"iss": public.kid, "sub": public.kid, "aud": audience, "role": public.role, "iat": now, **more}
         return jwt.encode(header, {**claims, "exp": now + LIFETIME_S}, self._key, algorithms=[ALGORITHM])
 
     def auth(self, audience: str) -> httpx.Auth:
@@ -117,13 +128,17 @@ class Identity:
 
 
 class _Signed(httpx.Auth):
+    requires_request_body = True
+
     def __init__(self, identity: Identity, audience: str) -> None:
         self._identity = identity
         self._audience = audience
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign one request."""
-        request.headers["Authorization"] = f"Bearer {self._identity.token(self._audience)}"
+        announces = self._audience == BROKER and request.content
+        token = self._identity.token_for(BROKER, request.content) if announces else self._identity.token(self._audience)
+        request.headers["Authorization"] = f"Bearer {token}"
         join_token = self._identity._join_token
         if self._audience == BROKER and join_token:
             request.headers[HEADER_JOIN] = join_token
@@ -179,7 +194,17 @@ def check(token: str, key: ServiceKey, *, audience: str) -> Caller:
         raise NotAuthenticated("the service token lives too long")
     if key.role and claims["role"] != key.role:
         raise NotAuthenticated("the service token claims another role than its key has")
-    return Caller(key.model_copy(update={"role": str(claims["role"])}))
+    digest, seq = claims.get("digest"), claims.get("seq")
+    return Caller(
+        key.model_copy(update={"role": str(claims["role"])}),
+        digest if isinstance(digest, str) else None,
+        seq if isinstance(seq, int) else None,
+    )
+
+
+def digest_of(body: bytes) -> str:
+    """Return the digest that a token for one body names."""
+    return hashlib.sha256(body).hexdigest()
 
 
 def _header(token: str) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from starlette.requests import Request
 
 from caterva2.errors import NotAuthenticated, NotFound, PermissionDenied
 from caterva2.wire import HEADER_JOIN, ServiceKey
+from caterva2_service.address import Address
 from caterva2_service.files import write_private
 from caterva2_service.log import get_logger
-from caterva2_service.trust import BROKER, Caller, Role, bearer, check, claimed_key, same_secret
+from caterva2_service.trust import BROKER, Caller, Role, bearer, check, claimed_key, digest_of, same_secret
 
 from .settings import BrokerSettings
 
@@ -58,6 +59,7 @@ class Admission:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(_SCHEMA)
+        self._announced: dict[str, int] = {}
         self._admin_token = kept_secret(settings.statedir / "admin.token", None)
         self._join_token = kept_secret(settings.statedir / "join.token", settings.join_secret())
 
@@ -118,6 +120,28 @@ class Admission:
                 f"an administrator of the broker allows it in [broker.allow]"
             )
 
+    def check_announcement(self, caller: Caller, body: bytes, address: Address) -> None:
+        """Check that a publisher signed what it announces, after all that it announced before, and may be there (U10).
+
+        Raises
+        ------
+        NotAuthenticated
+            If the signature is for something else, or an older one.
+        PermissionDenied
+            If an administrator keeps the publisher to other addresses.
+        """
+        if caller.digest is None or caller.seq is None or not same_secret(caller.digest, digest_of(body)):
+            raise NotAuthenticated("the announcement is not signed, or was changed on its way")
+        if caller.seq <= self._announced.get(caller.kid, 0):
+            raise NotAuthenticated("the announcement is older than the last one; are two publishers using one key?")
+        allowed = self._settings.addresses
+        if allowed and not any(_covers(entry, address) for entry in allowed.get(caller.kid, ())):
+            raise PermissionDenied(
+                f"the publisher with key {caller.kid} may not be at {address}; "
+                f"an administrator of the broker allows it in [broker.addresses]"
+            )
+        self._announced[caller.kid] = caller.seq
+
     # --- services ---------------------------------------------------------------------
     def _admit(self, caller: Caller) -> None:
         values = (caller.kid, caller.key.role, json.dumps(caller.key.jwk), secrets.token_urlsafe(32), time.time())
@@ -136,6 +160,7 @@ class Admission:
         """Forget a service: its tokens and its account are worth nothing any more. Raises NotFound."""
         if self._db.execute("DELETE FROM services WHERE kid = ?", (kid,)).rowcount == 0:
             raise NotFound("no service has this key")
+        self._announced.pop(kid, None)
         self.changes += 1
         log.warning("service revoked", kid=kid)
 
@@ -164,6 +189,13 @@ def _key(row: sqlite3.Row) -> ServiceKey:
 
 def _account(row: sqlite3.Row) -> Account:
     return Account(user=row["kid"], password=row["password"], role=Role(row["role"]), root=row["root"])
+
+
+def _covers(entry: str, address: Address) -> bool:
+    """Tell whether an entry of the settings, a host or a host with a port, means an address."""
+    if address.uds is not None or "/" in entry.removeprefix("https://") or ":" in entry.rpartition("]")[2]:
+        return Address.parse(entry) == address
+    return entry.strip("[]").lower() == address.host.lower()
 
 
 def _is_local(request: Request) -> bool:

@@ -38,9 +38,10 @@ async def register(
     registration: wire.RootRegistration, request: Request, caller: OptionalService, context: ContextDep
 ) -> dict[str, Any]:
     """Give a root to its publisher for a while; another one gets 409."""
-    _check(registration, local=context.admission.is_local(request))
+    address = _check(registration, local=context.admission.is_local(request))
     if caller is not None:
         context.admission.check_root(caller, registration.name)
+        context.admission.check_announcement(caller, await request.body(), address)
     elif not context.admission.may_join(request):
         raise NotAuthenticated("only services that this broker has admitted may publish")
     if context.registry.register(registration, owner=caller.kid if caller else None):
@@ -81,7 +82,7 @@ async def revoke(kid: str, context: ContextDep) -> None:
         context.admission.revoke(kid)
 
 
-def _check(registration: wire.RootRegistration, *, local: bool) -> None:
+def _check(registration: wire.RootRegistration, *, local: bool) -> Address:
     try:
         address = Address.parse(registration.http)
     except ValueError as error:
@@ -90,6 +91,7 @@ def _check(registration: wire.RootRegistration, *, local: bool) -> None:
         _check_reach(address)
     if registration.description and len(registration.description) > MAX_DESCRIPTION:
         raise BadRequest(f"a description holds at most {MAX_DESCRIPTION} characters")
+    return address
 
 
 def _check_reach(address: Address) -> None:

@@ -31,5 +31,8 @@ class BrokerSettings(ServiceSettings):
     allow: Annotated[dict[str, tuple[str, ...]], Field(default_factory=dict), Option(cli=False)]
     """Patterns of the roots that each publisher may publish, by the identity of its key. With any entry, publishers
     that are not listed publish nothing; without, a root belongs to who comes first, as long as it lives."""
+    addresses: Annotated[dict[str, tuple[str, ...]], Field(default_factory=dict), Option(cli=False)]
+    """Where each publisher may be, by the identity of its key: ``host``, ``host:port``, ``https://host`` or the path of
+    a socket. With any entry, publishers that are not listed announce nothing."""
     lease: Annotated[float, Field(gt=0, le=3600), Option(cli=False)] = ALIVE_TTL_S
     """Seconds for which a publisher holds its root without renewing."""
