@@ -66,7 +66,7 @@ type: $(SETUP)  ## Check types
 	@$(BIN)/mypy $(TYPED)
 
 bench: $(SETUP)  ## Measure against the original (docs/performance.md); LONG=1 for longer, WRITE=1 to write the figures there
-	@$(BIN)/python -m bench $(if $(LONG),--long) $(if $(WRITE),--write)
+	@$(BIN)/python -m bench $(if $(LONG),--long) $(if $(WRITE),--write) $(if $(MINUTES),--minutes $(MINUTES))
 
 gui: ## Build the web GUI from its source, test it, and check that the committed bundle is what comes out (Node 20)
 	@cd services/subscriber/gui && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check

@@ -25,7 +25,9 @@ LINKS = {
     "loopback": NEAR,
     "far": Link("20 ms, 1 Gbit/s", 20, 1000),
     "thin": Link("20 ms, 100 Mbit/s", 20, 100),
+    "large": Link("loopback, large catalogues and files"),
 }
+"""Where workloads are measured; the last takes long, and is what a lack of time leaves out."""
 HERE = Path(__file__).parent
 
 
@@ -40,10 +42,11 @@ def main() -> int:
     if options.prepare:
         return 0
     began, tables, remarks = time.time(), [], []
+    deadline = time.monotonic() + 60 * (options.minutes or effort.minutes)
     for link, names in _chosen(options):
         table = report.Table(LINKS[link].name, [each.name for each in programs])
         for roots, group in itertools.groupby(names, key=lambda name: WORKLOADS[name].roots):
-            remarks += Group(LINKS[link], roots, list(group), programs, published, effort).measure(table)
+            remarks += Group(LINKS[link], roots, list(group), programs, published, effort).measure(table, deadline)
         tables.append(table)
         print(table.render(), flush=True)
     said = report.machine(programs, began, rounds=effort.rounds)
@@ -58,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("workload", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)}; all by default")
     parser.add_argument("--link", action="append", choices=LINKS, help="distances to measure; all by default")
     parser.add_argument("--long", action="store_true", help="more rounds, longer ones, and ten minutes of mixed reads")
+    parser.add_argument("--minutes", type=float, help="begin no workload after this time (15; 90 with --long)")
     parser.add_argument("--ours", action="store_true", help="do not measure the original")
     parser.add_argument("--without", action="append", choices=RELEASES, default=[], help="do not measure a release")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/performance.md")
@@ -111,14 +115,19 @@ class Group:
         self._effort = effort
         self._directory = published.directory / f"state-{os.getpid()}-{'-'.join([names[0], str(link.mbit)])}"
 
-    def measure(self, table: report.Table) -> list[str]:
-        """Measure, and return what went wrong. Everything that was started ends."""
+    def measure(self, table: report.Table, deadline: float) -> list[str]:
+        """Measure what can be begun before `deadline`, and return what went wrong. Everything that was started ends."""
         wrong = []
+        if time.monotonic() > deadline:
+            return [f"- Time was up before {', '.join(f'`{name}`' for name, _ in self._workloads)}."]
         try:
             with ExitStack() as stack:
                 sites = [stack.enter_context(self._site(programs)) for programs in self._programs]
                 for name, workload in self._workloads:
                     began = time.monotonic()
+                    if began > deadline:
+                        wrong.append(f"- Time was up before `{name}`.")
+                        continue
                     for turn, site in itertools.product(range(1 if workload.once else self._effort.rounds), sites):
                         wrong += self._turn(name, workload, Run(site, self._data, turn, self._effort), table)
                     print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)

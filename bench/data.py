@@ -63,9 +63,10 @@ class Data:
         return directory
 
     def changing(self, directory: Path) -> Path:
-        """Return a fresh directory, for one site alone, that workloads change: it holds ``edited.b2nd``."""
+        """Return a fresh directory, for one site alone, that workloads change: ``edited.b2nd``, ``read.b2nd``."""
         directory.mkdir(parents=True)
         shutil.copy(self.arrays / "edited.b2nd", directory)
+        shutil.copy(self.arrays / "small100.b2nd", directory / "read.b2nd")
         (directory / "new").mkdir()
         return directory
 

@@ -125,14 +125,16 @@ class Site:
     def add_user(self) -> None:
         """Make a user who may upload."""
         self._spawn("adduser", "cat2adduser", "--statedir", self.directory / "sub", USER, PASSWORD)
-        assert self.processes.pop("adduser").wait(120) == 0, "no user could be made"
+        if self.processes.pop("adduser").wait(120):
+            raise AssertionError(f"no user could be made: {(self.directory / 'adduser.log').read_text()[-500:]}")
 
-    def publish(self, root: str, source: Path) -> float:
+    def publish(self, root: str, source: Path, *, timeout_s: float = 900) -> float:
         """Start a publisher, and return the seconds until it knows everything below `source`."""
         self.sources[root] = source
         port, advertised, counts = self._ports.setdefault(root, (free_port(), free_port(), free_port()))
         began = time.perf_counter()
         self._spawn_publisher(root, source, port, advertised)
+        self._wait_for_publisher(port, timeout_s)
         seconds = time.perf_counter() - began
         if f"link {root}" not in self.processes:
             relay = [sys.executable, "-m", "bench.link", *map(str, (advertised, port, counts))]
@@ -146,7 +148,9 @@ class Site:
         addresses += ["--advertise", f"localhost:{advertised}"]
         state = self.directory / f"pub.{root}"
         self._spawn(f"publisher {root}", "cat2pub", *addresses, "--statedir", state, root, source)
-        self._wait(port, "/readyz", timeout_s=900)
+
+    def _wait_for_publisher(self, port: int, timeout_s: float) -> None:
+        self._wait(port, "/readyz", timeout_s=timeout_s)
 
     def _register(self, root: str, advertised: int) -> None:
         end = time.monotonic() + 60
@@ -269,10 +273,12 @@ class OriginalSite(Site):
     is_ours = False
 
     def _spawn_publisher(self, root: str, source: Path, port: int, advertised: int) -> None:
-        # It knows no readiness, and cannot be told to give another address than its own: `_register` does.
+        # It cannot be told to give another address than its own: `_register` does. Nor does it know readiness.
         command = ["cat2pub", "--broker", f"localhost:{self.broker}", "--http", f"localhost:{port}"]
         self._spawn(f"publisher {root}", *command, "--statedir", self.directory / f"pub.{root}", root, source)
-        self._wait(port, "/api/list", timeout_s=900)
+
+    def _wait_for_publisher(self, port: int, timeout_s: float) -> None:
+        self._wait(port, "/api/list", timeout_s=timeout_s)
 
     def _register(self, root: str, advertised: int) -> None:
         body = json.dumps({"name": root, "http": f"localhost:{advertised}"}).encode()
@@ -284,6 +290,7 @@ class NewestSite(Site):
 
     is_ours = False
     subscribes = False
+    _mounted: set[str]
     catalogue_limit = NEWEST_DATASETS
 
     def path(self, root: str, dataset: str = "") -> str:
@@ -309,17 +316,23 @@ class NewestSite(Site):
                 public.mkdir()
                 os.link(source, public / source.name)
         self._serve(f"publisher {root}", home, port)
-        self._wait(port, "/api/list/@public", timeout_s=900)
+
+    def _wait_for_publisher(self, port: int, timeout_s: float) -> None:
+        self._wait(port, "/api/list/@public", timeout_s=timeout_s)
 
     def _register(self, root: str, advertised: int) -> None:
         """A peer is named by the configuration of who mounts it."""
 
     def start_subscriber(self) -> None:
         peers = {root: ports[1] for root, ports in self._ports.items()}
+        self._mounted = set(peers)
         self._serve("subscriber", self.directory / "sub", self.subscriber, peers)
         self._wait(self.subscriber, "/api/roots")
 
     def subscribe(self, root: str, *, timeout_s: float = 900) -> None:
+        if root not in self._mounted:
+            self.stop("subscriber")
+            self.start_subscriber()
         end = time.monotonic() + timeout_s
         while not self.listed(root):
             assert time.monotonic() < end, f"{root} is not mounted"

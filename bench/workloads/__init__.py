@@ -25,7 +25,7 @@ WORKLOADS: dict[str, Workload] = {
     "readers": Workload(readers, roots=("data",), links=("far",)),
     "changes": Workload(propagation, roots=("changes",), once=True),
     "edited": Workload(edited, roots=("changes",)),
-    "catalogue": Workload(catalogue, roots=(), once=True),
-    "catalogues": Workload(catalogues, roots=(), once=True),
-    "upload": Workload(upload, roots=(), once=True),
+    "upload": Workload(upload, roots=(), links=("large",), once=True),
+    "catalogue": Workload(catalogue, roots=(), links=("large",), once=True),
+    "catalogues": Workload(catalogues, roots=(), links=("large",), once=True),
 }

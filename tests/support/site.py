@@ -102,7 +102,9 @@ class Site:
 
     def nats_pid(self) -> int:
         """Process id of the nats-server that the broker runs."""
-        return int((self.broker.statedir / "nats" / "nats.pid").read_text())
+        file = self.broker.statedir / "nats" / "nats.pid"
+        # It is empty for a moment when a new server starts.
+        return int(wait_until(file.read_text, timeout_s=20, what="nats-server writes its process id"))
 
     def kill_nats(self) -> None:
         """Kill the nats-server that the broker runs, and wait until the broker has started another."""
