@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .catalogue import catalogue, catalogues
 from .changes import edited, propagation
-from .cold import cold, readers
+from .cold import cold, distant, readers
 from .hdf5 import hdf5
 from .run import LONG, SHORT, Effort, Run, Workload
 from .sharing import memory, offline, soak, upload
@@ -22,6 +22,7 @@ WORKLOADS: dict[str, Workload] = {
     "memory": Workload(memory, once=True),
     "offline": Workload(offline, once=True),
     "cold": Workload(cold, roots=("data",), links=("far", "thin")),
+    "distant": Workload(distant, roots=("data",), links=("far",)),
     "readers": Workload(readers, roots=("data",), links=("far",)),
     "changes": Workload(propagation, roots=("changes",), once=True),
     "edited": Workload(edited, roots=("changes",)),

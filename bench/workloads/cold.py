@@ -45,6 +45,16 @@ def _hundred_small(run: Run, copies: list[int]) -> Iterator[Row]:
     yield Figure(name.format("back to back"), again, "ms", target)
 
 
+def distant(run: Run) -> Iterator[Row]:
+    """What is in the cache, or was told, is answered without the link: most of all when the link is long."""
+    window = run.fetch("data", "small100.b2nd", "5:15, 5:15, 3")
+    run.site.get(window)
+    found = load.run(run.site, [window] * 30)
+    yield Figure("B1 10x10, warm, the publisher at a distance", found.median_ms, "ms")
+    found = load.run(run.site, [f"/api/info/{run.site.path('data', 'small100.b2nd')}"] * 30)
+    yield Figure("B3 info, the publisher at a distance", found.median_ms, "ms")
+
+
 def readers(run: Run) -> Iterator[Row]:
     """B5: many readers of one cold chunk."""
     path = run.fetch("data", run.data.cold("large10", run.turn * COPIES + 2), "5:15, 5:15, 3")

@@ -34,7 +34,7 @@ class Effort:
     """After these nothing more is begun."""
 
 
-SHORT = Effort(rounds=2, seconds=1, changes=30, patience_s=3, upload=2**29, soak_s=0, catalogue_s=120, minutes=15)
+SHORT = Effort(rounds=2, seconds=1, changes=50, patience_s=3, upload=2**29, soak_s=0, catalogue_s=120, minutes=15)
 LONG = Effort(rounds=5, seconds=4, changes=100, patience_s=75, upload=2**31, soak_s=600, catalogue_s=900, minutes=90)
 
 
