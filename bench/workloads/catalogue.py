@@ -78,6 +78,10 @@ def _large(run: Run, count: int) -> Iterator[Row]:
         seconds = time.perf_counter() - began
     yield Figure(f"B3 subscribe to {name}", seconds, "s", _SUBSCRIBE[count])
     yield Figure(f"B3 subscribe to {name}, the slowest other answer meanwhile", slowest[0], "s")
+    for which in ("first", "later"):
+        began = time.perf_counter()
+        run.site.get(f"/api/search?root={run.site.path(root)}&q=d0000007+float")
+        yield Figure(f"B3 {which} search in {name}", time.perf_counter() - began, "s")
     run.site.stop(f"publisher {root}")
     seconds = run.site.publish(root, run.site.sources[root])
     yield Figure(f"B3 publisher of {name}, restart", seconds, "s", at_most(1.5) if count == max(LARGE) else None)

@@ -132,17 +132,3 @@ def test_every_make_target_that_is_named_exists() -> None:
         for targets in re.findall(r"`make ([a-z -]+)`", (CHECKOUT / name).read_text()):
             for target in targets.split():
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name}: make {target}"
-
-
-def test_every_guarantee_names_tests_that_exist() -> None:
-    text = (CHECKOUT / "docs" / "guarantees.md").read_text()
-    rows = [line for line in text.splitlines() if line.startswith("|") and "---" not in line and "sentence" not in line]
-    assert len(rows) > 10
-    for row in rows:
-        path = ""
-        named = re.findall(r"`(tests/[\w/.]+\.py)?(?:::(\w+))?`", row)
-        assert any(given or test for given, test in named), row
-        for given, test in named:
-            path = given or path
-            text = (CHECKOUT / path).read_text() if path else ""
-            assert not test or re.search(rf"^(async )?def {test}\(", text, re.MULTILINE), f"{path}::{test}"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+import nats
+from nats.js import JetStreamContext
 
 from caterva2.wire import Bus
 
@@ -12,6 +18,22 @@ from .ports import free_port
 from .processes import Process, wait_until
 
 USER, PASSWORD = "tests", "only-for-tests"
+
+
+@asynccontextmanager
+async def embedded(broker_statedir: Path) -> AsyncIterator[JetStreamContext]:
+    """Connect to the server that a broker runs itself, as the broker does."""
+    account = json.loads((broker_statedir / "nats" / "account.json").read_text())
+    client = await nats.connect(
+        f"nats://127.0.0.1:{account['port']}",
+        user=account["user"],
+        password=account["password"],
+        inbox_prefix=f"_INBOX_{account['user']}",
+    )
+    try:
+        yield client.jetstream()
+    finally:
+        await client.close()
 
 
 class NatsServer(Process):

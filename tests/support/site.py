@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -142,12 +143,20 @@ class Site:
 
     def manifest(self, root: str) -> list[str]:
         """Return the manifest that the publisher of `root` answers, line by line, without its header."""
+        return self._manifest(root)[1:]
+
+    def manifest_header(self, root: str) -> dict[str, Any]:
+        """Return the header of that manifest: epoch, seq and more."""
+        header: dict[str, Any] = json.loads(self._manifest(root)[0])
+        return header
+
+    def _manifest(self, root: str) -> list[str]:
         publisher = self.publishers[root]
         identity = make_identity(self.subscriber.statedir, Role.SUBSCRIBER)
         auth = identity.auth(audience_of(publisher.http))
         response = httpx.get(f"{publisher.url}/api/manifest", auth=auth, trust_env=False, timeout=30)
         response.raise_for_status()
-        return response.text.splitlines()[1:]
+        return response.text.splitlines()
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats
 import pytest
 from asgi_lifespan import LifespanManager
 
@@ -22,6 +21,7 @@ from caterva2_subscriber.app import create_app
 from caterva2_subscriber.catalog import Change
 from caterva2_subscriber.context import Context
 from caterva2_subscriber.settings import SubscriberSettings
+from tests.support.nats import embedded
 from tests.support.processes import wait_until
 from tests.support.site import Site
 
@@ -164,18 +164,8 @@ def test_t7_a_subscriber_that_was_away_longer_than_events_are_kept_catches_up(tm
 
 async def _forget_all_events(site: Site) -> None:
     """Delete the stream, as time does to each of its events, and wait until the broker made it anew."""
-    account = json.loads((site.broker.statedir / "nats" / "account.json").read_text())
-    client = await nats.connect(
-        f"nats://127.0.0.1:{account['port']}",
-        user=account["user"],
-        password=account["password"],
-        inbox_prefix=f"_INBOX_{account['user']}",
-    )
-    try:
-        js = client.jetstream()
+    async with embedded(site.broker.statedir) as js:
         await js.delete_stream(STREAM)
         async with asyncio.timeout(PATIENCE_S):
             while STREAM not in [info.config.name for info in await js.streams_info()]:
                 await asyncio.sleep(0.2)
-    finally:
-        await client.close()
