@@ -54,6 +54,13 @@ def test_a1_the_shortest_length_is_a_setting() -> None:
     PasswordRules.of(PasswordSettings(min_length=8)).check("foobar11", "ada@example.org")
 
 
+def test_a1_an_administrator_may_give_shorter_ones_as_scripts_for_the_original_do() -> None:
+    RULES.check("foobar11", "ada@example.org", given=True)
+    for password in ("foobar1", "password1", "abababab"):
+        with pytest.raises(WeakPassword):
+            RULES.check(password, "ada@example.org", given=True)
+
+
 def test_a1_a_list_of_passwords_in_plain_text(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("hunter2hunter2\n  \ncorrect horse battery\r\n")

@@ -254,15 +254,15 @@ class Accounts:
         if known is not None:
             return known, None
         generated = generate_password() if password is None else None
-        account = await self._create(email, password or generated or "", superuser=superuser)
+        account = await self._create(email, password or generated or "", superuser=superuser, given=True)
         await self.audit.record(
             "add user", actor, caller, target=account.email, detail="superuser" if superuser else ""
         )
         return account, generated
 
-    async def _create(self, email: str, password: str, *, superuser: bool = False) -> Account:
+    async def _create(self, email: str, password: str, *, superuser: bool = False, given: bool = False) -> Account:
         email = check_email(email)
-        await self._passwords.check(password, email)
+        await self._passwords.check(password, email, given=given)
         hashed = await self._passwords.hash(password)
         return await self.users.add(email, hashed, superuser=superuser, maxusers=self.policy.maxusers)
 

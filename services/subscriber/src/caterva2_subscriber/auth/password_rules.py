@@ -13,6 +13,8 @@ from caterva2.errors import BadRequest, WeakPassword
 from .settings import PasswordSettings
 
 MAX_LENGTH = 128
+GIVEN_LENGTH = 8
+"""Shortest password that an administrator may give to somebody, as scripts written for the original do."""
 MAX_LIST_BYTES = 64 * 2**20
 """Largest list of passwords in plain text; lists of hashes are searched on disk and may have any size."""
 _HASHED = re.compile(rb"[0-9A-Fa-f]{40}(?::\d+)?\r?\n?\Z")
@@ -99,10 +101,21 @@ class PasswordRules:
         """Return the rules of these settings. Raises BadRequest if the list cannot be read."""
         return cls(settings.min_length, None if settings.breached is None else open_list(settings.breached))
 
-    def check(self, password: str, email: str) -> None:
-        """Refuse passwords that are easy to guess. Raises WeakPassword."""
-        if len(password) < self.min_length:
-            raise WeakPassword(f"Password should be at least {self.min_length} characters")
+    def check(self, password: str, email: str, *, given: bool = False) -> None:
+        """Refuse passwords that are easy to guess.
+
+        Parameters
+        ----------
+        given
+            Whether an administrator gives it to somebody, who may choose another one.
+
+        Raises
+        ------
+        WeakPassword
+        """
+        shortest = min(GIVEN_LENGTH, self.min_length) if given else self.min_length
+        if len(password) < shortest:
+            raise WeakPassword(f"Password should be at least {shortest} characters")
         if len(password) > MAX_LENGTH:
             raise WeakPassword(f"Password should be at most {MAX_LENGTH} characters")
         if email and password.lower() in (email.lower(), email.partition("@")[0].lower()):

@@ -31,9 +31,9 @@ class Passwords:
         """Give back the threads."""
         self._threads.close()
 
-    async def check(self, password: str, email: str) -> None:
-        """Refuse a new password that is easy to guess. Raises WeakPassword."""
-        await self._threads.run(self._rules.check, normalize(password), email)
+    async def check(self, password: str, email: str, *, given: bool = False) -> None:
+        """Refuse a new password that is easy to guess; `PasswordRules.check` says which. Raises WeakPassword."""
+        await self._threads.run(self._rules.check, normalize(password), email, given=given)
 
     async def hash(self, password: str) -> str:
         """Return the argon2id hash of a password that `check` accepted."""

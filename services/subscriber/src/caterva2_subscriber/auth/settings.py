@@ -82,7 +82,8 @@ class PasswordSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_length: int = Field(default=12, ge=8, le=64)
-    """Characters; 8 is what the original asks for."""
+    """Characters of those that people choose; 8 is what the original asks for, and enough for what an administrator
+    gives to somebody."""
     breached: Path | None = None
     """A list of passwords that attackers know: one a line, or the sorted SHA-1 list of Have I Been Pwned."""
 
