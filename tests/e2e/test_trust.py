@@ -33,6 +33,30 @@ def test_a12_a_publisher_answers_admitted_subscribers_only(shared_site: Site, tm
         assert publisher.get(path).status_code == 200, path
 
 
+def test_a12_every_route_of_a_publisher_but_four_is_for_admitted_subscribers(shared_site: Site, tmp_path: Path) -> None:
+    publisher = shared_site.publishers["foo"]
+    audience = audience_of(publisher.http)
+    subscriber = make_identity(shared_site.subscriber.statedir, Role.SUBSCRIBER)
+    stranger = make_identity(tmp_path / "stranger", Role.SUBSCRIBER)
+    document = publisher.get("/openapi.json").json()["paths"]
+    routes = {(method, route) for route, methods in document.items() for method in methods}
+    assert len(routes) > 10
+    for method, route in sorted(routes):
+        url = publisher.url + route.replace("{path}", "first.b2nd")
+        body = {"ranges": [[0, 1]]} if method == "post" else None
+        params = {"nchunk": "0", "rows": "0", "columns": "0", "at": ""} if method == "get" else None
+
+        def ask(auth: httpx.Auth | None, method: str = method, url: str = url) -> int:
+            return httpx.request(method, url, auth=auth, json=body, params=params, trust_env=False).status_code  # noqa: B023
+
+        if route in OPEN:
+            assert ask(None) == 200, route
+            continue
+        assert ask(None) == 401, route
+        assert ask(stranger.auth(audience)) == 401, route
+        assert ask(subscriber.auth(audience)) not in (401, 403, 404, 500), route
+
+
 def test_f5_uncached_data_is_fetched_while_the_broker_is_dead_and_the_publisher_restarts(
     shared_site: Site, client: caterva2.Client, folder: Path, prefix: str
 ) -> None:

@@ -14,7 +14,7 @@ from tests.support.processes import Service, run, wait_until
 from tests.support.trust import make_identity
 
 SECRET = "a secret for tests that is long enough"
-PASSWORD = "foobar11"
+PASSWORD = "foobar11-foobar"
 ROOT = "root@example.com"
 
 

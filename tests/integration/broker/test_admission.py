@@ -143,6 +143,55 @@ def test_u10_publishers_may_be_held_to_addresses(tmp_path: Path) -> None:
         assert register_at(broker, other.auth(BROKER), "bar", good[0]).status_code == 403
 
 
+EVERYBODY = {"nobody", "stranger", "subscriber", "owner", "rival", "administrator"}
+KNOWN = EVERYBODY - {"stranger"}
+"""A key that is shown must be known, also where none is needed."""
+RULES = {
+    ("get", "/healthz"): EVERYBODY,
+    ("get", "/readyz"): EVERYBODY,
+    ("get", "/metrics"): EVERYBODY,
+    ("get", "/api/server"): EVERYBODY,
+    ("get", "/api/roots"): KNOWN,
+    ("get", "/api/roots/{name}"): KNOWN,
+    ("get", "/api/services"): KNOWN,
+    ("get", "/api/bus"): {"subscriber", "owner", "rival"},
+    ("post", "/api/roots"): {"owner"},
+    ("delete", "/api/roots/{name}"): {"owner", "administrator"},
+    ("delete", "/api/services/{kid}"): {"administrator"},
+}
+
+
+def test_a12_every_route_of_the_broker_has_a_rule_and_keeps_it(strict: Service, tmp_path: Path) -> None:
+    token = join_token(strict)
+    services = {
+        "stranger": make_identity(tmp_path / "stranger", Role.PUBLISHER),
+        "subscriber": make_identity(tmp_path / "subscriber", Role.SUBSCRIBER, token),
+        "owner": make_identity(tmp_path / "owner", Role.PUBLISHER, token),
+        "rival": make_identity(tmp_path / "rival", Role.PUBLISHER, token),
+    }
+    spare = make_identity(tmp_path / "spare", Role.SUBSCRIBER, token)
+    admin = {"authorization": "Bearer " + (strict.statedir / "admin.token").read_text().strip()}
+    document = strict.get("/openapi.json").json()["paths"]
+    assert {(method, route) for route, methods in document.items() for method in methods} == RULES.keys()
+    for (method, route), allowed in RULES.items():
+        for role in sorted(EVERYBODY):
+            # What the last one removed is there again.
+            assert register(strict, services["owner"], "matrix").status_code == 200
+            assert strict.get("/api/roots", auth=spare.auth(BROKER)).status_code == 200
+            answer = httpx.request(
+                method,
+                strict.url + route.replace("{name}", "matrix").replace("{kid}", spare.public.kid),
+                json={"name": "matrix", "http": "publisher.example.org:8001"} if method == "post" else None,
+                auth=services[role].auth(BROKER) if role in services else None,
+                headers=admin if role == "administrator" else None,
+                trust_env=False,
+            )
+            if role in allowed:
+                assert answer.status_code in (200, 204), (method, route, role, answer.text)
+            else:
+                assert answer.status_code in (401, 403, 409), (method, route, role, answer.text)
+
+
 def test_u10_a_subscriber_publishes_nothing(strict: Service, subscriber: Identity) -> None:
     assert register(strict, subscriber, "subs").status_code == 403
 
