@@ -295,6 +295,29 @@ async def test_unfold_of_archives(client: httpx.AsyncClient) -> None:
     np.testing.assert_array_equal(await value(client, "@shared/data/ds.b2nd"), B)
 
 
+async def test_unfold_of_a_store_of_blosc2_never_uses_the_logic_of_stores(
+    client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    with blosc2.TreeStore(str(tmp_path / "store.b2z"), mode="w") as store:
+        store["/group/a"] = A
+        store["/b"] = B
+    content = (tmp_path / "store.b2z").read_bytes()
+    await upload(client, "@personal/store.b2z", content)
+    assert (await client.get("/api/download/@personal/store.b2z")).content == content
+    assert (await client.post("/api/unfold/@personal/store.b2z")).json() == "store"
+    assert {"b.b2nd", "group/a.b2nd"} <= set((await client.get("/api/list/@personal/store")).json())
+    np.testing.assert_array_equal(await value(client, "@personal/store/group/a.b2nd"), A)
+    np.testing.assert_array_equal(await value(client, "@personal/store/b.b2nd"), B)
+    table = io.BytesIO()
+    with zipfile.ZipFile(table, "w") as archive:
+        archive.writestr("_meta.b2f", b"a table whose columns are computed by Python")
+        archive.writestr("column.b2nd", frame(B))
+    await upload(client, "@personal/table.b2z", table.getvalue())
+    assert (await client.post("/api/unfold/@personal/table.b2z")).json() == "table"
+    assert (await client.get("/api/list/@personal/table")).json() == ["_meta.b2f", "column.b2nd"]
+    assert (await client.get("/api/download/@personal/table/_meta.b2f")).content.startswith(b"a table")
+
+
 async def test_unfold_refuses_and_leaves_nothing_behind(client: httpx.AsyncClient, tmp_path: Path) -> None:
     async def refused(path: str) -> tuple[int, str]:
         answer = await client.post(f"/api/unfold/{path}")

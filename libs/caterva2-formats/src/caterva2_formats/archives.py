@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 from caterva2 import paths
 from caterva2.errors import InvalidName, TooLarge, UnsafeContent
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
+ARCHIVE_SUFFIXES = (".zip", ".b2z", ".tar", ".tgz", ".tar.gz")
 
 MAX_TAR_HEADER_BYTES = 2**20
 
