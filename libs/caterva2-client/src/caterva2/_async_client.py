@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -15,12 +15,14 @@ from ._address import DEFAULT_URLBASE, PathLike, as_text, remote_path
 from ._async_file import AsyncDataset, AsyncFile, AsyncRoot, refer
 from ._auth import Auth
 from ._base import BaseClient, check_subscribed, uploaded
-from ._chunked import ChunkGrid
 from ._events import Event, follow_async
 from ._freshness import Freshness
 from ._progress import bar
-from ._reading import Reading, read
 from ._transport import DEFAULT_TIMEOUT_S, AsyncTransport, Operation, T, parse_json
+
+if TYPE_CHECKING:
+    from ._chunked import ChunkGrid
+    from ._reading import Reading
 
 Shown = transfer.Progress | bool | None
 
@@ -157,6 +159,8 @@ class AsyncClient(BaseClient):
         grid: ChunkGrid | None = None,
     ) -> Reading:
         """Return what `get_slice` does, and how fresh it is; `shape` and `grid` save work where they are known."""
+        from ._reading import read
+
         return await self._run(read(path, key, field=field, as_blosc2=as_blosc2, shape=shape, grid=grid))
 
     async def plan(self, path: PathLike, key: Any = None) -> dict[str, Any]:

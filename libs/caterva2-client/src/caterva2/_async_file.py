@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from . import paths
 from ._address import PathLike, remote_path
 from ._base import uploaded
-from ._chunked import ChunkGrid
 from ._facts import ArrayFacts, Facts
 from ._file import inside
 from ._freshness import Freshness
@@ -17,6 +16,7 @@ from ._transfer import Progress
 
 if TYPE_CHECKING:
     from ._async_client import AsyncClient
+    from ._chunked import ChunkGrid
 
 
 class AsyncRoot:
@@ -145,6 +145,8 @@ class AsyncDataset(ArrayFacts, AsyncFile):
         return await self.slice((None,) if item is None else item, as_blosc2=False)
 
     def _grid(self) -> ChunkGrid | None:
+        from ._chunked import ChunkGrid
+
         return ChunkGrid.of(self.meta, self._version_of_meta)
 
     async def plan(self, key: Any = None) -> dict[str, Any]:

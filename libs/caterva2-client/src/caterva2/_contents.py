@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import blosc2
-
 from . import _operations as operations
 from ._address import PathLike, remote_path
-from ._arrays import to_cframe
 from ._facts import Facts
 from ._transfer import Progress, upload, upload_content
 from ._transport import Operation
@@ -42,6 +39,15 @@ def upload_any(
     name = remote_path(path).name
     if isinstance(content, bytes | bytearray | memoryview):
         return (yield from upload_content(name, bytes(content), str(path)))
+    return (yield from _upload_container(content, path, compute))
+
+
+def _upload_container(content: Any, path: PathLike, compute: bool | None) -> Operation[PurePosixPath]:
+    import blosc2
+
+    from ._arrays import to_cframe
+
+    name = remote_path(path).name
     if isinstance(content, blosc2.SChunk):
         return (yield from upload_content(name, bytes(content.to_cframe()), str(path)))
     if isinstance(content, blosc2.LazyUDF):

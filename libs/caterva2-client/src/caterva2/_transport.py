@@ -20,10 +20,13 @@ from typing import Any, Protocol, TypeVar, cast
 import httpx
 
 from ._auth import BasicAuth, TokenAuth
+from ._browser import FetchTransport, XhrTransport
 from ._errors import raise_for_status, status_error
 
 T = TypeVar("T")
 
+IN_BROWSER = sys.platform == "emscripten"
+"""Whether this is Pyodide, where browsers make the requests."""
 DEFAULT_TIMEOUT_S = 5.0
 """Seconds of silence after which a request for facts is given up."""
 PATIENT_TIMEOUT_S = 60.0
@@ -115,8 +118,8 @@ class Session:
     def client_options(self) -> dict[str, Any]:
         """Return the options of the pooled httpx client."""
         return {
-            # Reading the machine's trust store takes 30 ms; plain HTTP has no use for it.
-            "verify": self.urlbase.startswith("https://"),
+            # Reading the machine's trust store takes 30 ms; plain HTTP has no use for it, and browsers have their own.
+            "verify": self.urlbase.startswith("https://") and not IN_BROWSER,
             "limits": httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=60),
             "headers": {"user-agent": f"caterva2-client ({sys.platform})"},
         }
@@ -223,6 +226,8 @@ class Transport:
 
     def __init__(self, session: Session, *, transport: httpx.BaseTransport | None = None) -> None:
         self.session = session
+        if transport is None and IN_BROWSER:
+            transport = XhrTransport()
         self.httpx_client = httpx.Client(**session.client_options(), transport=transport)
         # Programs written for the original, which kept no connections, never close their clients.
         weakref.finalize(self, self.httpx_client.close)
@@ -288,6 +293,8 @@ class AsyncTransport:
 
     def __init__(self, session: Session, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.session = session
+        if transport is None and IN_BROWSER:
+            transport = FetchTransport()
         self.httpx_client = httpx.AsyncClient(**session.client_options(), transport=transport)
         self.httpx_client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
@@ -339,7 +346,7 @@ class AsyncTransport:
                 call.sink.begin(response)
                 async for piece in response.aiter_bytes():
                     # In a browser (Pyodide) there are neither threads nor disks that could block.
-                    if sys.platform == "emscripten":
+                    if IN_BROWSER:
                         call.sink.write(piece)
                     else:
                         await asyncio.to_thread(call.sink.write, piece)
