@@ -78,6 +78,10 @@ def explain(error: Exception) -> str:
     """Return one line that says what went wrong."""
     detail = getattr(error, "detail", None)
     text = detail if isinstance(detail, str) and detail else str(error)
+    if text == "Not Found" and isinstance(error, httpx.HTTPStatusError):
+        # The subscriber does not say what; hidden and absent things are not told apart.
+        *_, path = error.request.url.path.split("/", 3)
+        text = f"{text}: {path}"
     return " ".join(text.split()) or type(error).__name__
 
 
