@@ -18,7 +18,9 @@ from ..library import Freshness, Usage
 from ..reading import Array, gather, shown
 
 BATCH_CHUNKS = 8
-"""Chunks that are read in one go."""
+"""Chunks that are read in one go at most."""
+BATCH_BYTES = 8 * 2**20
+"""Bytes that are read in one go, about: chunks of plain files are large."""
 
 
 class SpaceResource:
@@ -55,7 +57,8 @@ class SpaceResource:
     async def chunks(self, numbers: Iterable[int]) -> AsyncGenerator[tuple[int, bytes], None]:
         """Yield compressed chunks in the order asked for."""
         remaining = iter(numbers)
-        while batch := list(islice(remaining, BATCH_CHUNKS)):
+        count = max(1, min(BATCH_CHUNKS, BATCH_BYTES // max(1, self.chunk_cbytes)))
+        while batch := list(islice(remaining, count)):
             for nchunk, data in zip(batch, await self._threads.run(self._read_batch, batch), strict=True):
                 yield nchunk, data
 
