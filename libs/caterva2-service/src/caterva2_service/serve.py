@@ -23,6 +23,7 @@ from caterva2.errors import Caterva2Error
 
 from . import log
 from .address import ANY_HOST, Address
+from .connections import BoundedHttp
 from .settings import ServiceSettings
 
 LOCK_NAME = ".cat2-lock"
@@ -90,7 +91,7 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -1,0 +1,102 @@
+"""Connections that are idle, slow or endless (A17)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from caterva2_service import connections
+from caterva2_service.connections import MAX_HEAD_BYTES, BoundedHttp
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[[], "asyncio.Future[Streams]"]
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    body = b""
+    while (message := await receive())["type"] == "http.request":
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    answer = str(len(body)).encode()
+    headers = [(b"content-length", str(len(answer)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[int]:
+    """Serve the application; yield the port."""
+    config = uvicorn.Config(application, http=BoundedHttp, lifespan="off", log_config=None, access_log=False)
+    config.load()
+    server = uvicorn.Server(config)
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(
+        lambda: BoundedHttp(config=config, server_state=server.server_state, app_state={}, _loop=loop), "127.0.0.1", 0
+    )
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
+
+
+async def said(streams: Streams, data: bytes) -> bytes:
+    """Send data; return the first answer, empty if the connection is closed."""
+    reader, writer = streams
+    writer.write(data)
+    await writer.drain()
+    return await reader.read(4096)
+
+
+async def test_a17_two_hundred_idle_and_half_open_requests_keep_nobody_waiting() -> None:
+    async with serving() as port:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+        for _, writer in idle[::2]:
+            writer.write(b"GET / HTTP/1.1\r\nx-slow: ")
+        for _ in range(3):
+            streams = await asyncio.open_connection("127.0.0.1", port)
+            assert (await said(streams, REQUEST)).startswith(b"HTTP/1.1 200")
+            streams[1].close()
+        for _, writer in idle:
+            writer.close()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nx-slow: ", REQUEST + b"GET / HT"])
+async def test_a17_a_request_that_does_not_begin_in_time_is_given_up(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(begun)
+        async with asyncio.timeout(60):
+            answers = await reader.read()
+        assert answers.count(b"HTTP/1.1 200") == begun.count(REQUEST)
+        writer.close()
+
+
+async def test_a17_an_endless_head_is_refused() -> None:
+    async with serving() as port:
+        streams = await asyncio.open_connection("127.0.0.1", port)
+        answer = await said(streams, b"GET / HTTP/1.1\r\n" + b"x-header: value\r\n" * (MAX_HEAD_BYTES // 16))
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"too large" in answer
+        streams[1].close()
+
+
+async def test_a17_slow_bodies_and_kept_connections_are_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    length = 2 * MAX_HEAD_BYTES
+    async with serving() as port:
+        streams = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n".encode()
+        streams[1].write(head + b"x" * (length - 1))
+        await asyncio.sleep(0.5)
+        assert str(length).encode() in await said(streams, b"x")
+        await asyncio.sleep(0.5)
+        assert (await said(streams, REQUEST)).startswith(b"HTTP/1.1 200")
+        streams[1].close()
