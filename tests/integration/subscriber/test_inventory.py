@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -206,3 +207,29 @@ async def test_a_file_that_failed_its_checks_is_found_by_its_name(site: Site) ->
     async with site.client() as client:
         assert await found(client, q="broken") == ["@public/broken.b2nd"]
         assert await found(client, q="broken", kind="2d") == []
+
+
+async def test_nothing_is_noted_of_users_who_are_gone(tmp_path: Path, sandbox: Sandbox) -> None:
+    settings = SubscriberSettings(statedir=tmp_path / "sub", secret=SECRET)
+    async with running(settings, sandbox) as site:
+        await site.add("root@example.com", superuser=True)
+        for email in ("one@example.com", "two@example.com"):
+            await site.add(email)
+            async with await site.as_user(email) as client:
+                await upload(client, "@personal/diary.b2nd", array())
+                assert await found(client, q="diary") == ["@personal/diary.b2nd"]
+        one, two = [f"@personal/{(await principal_of(site, f'{who}@example.com')).user_id}" for who in ("one", "two")]
+        catalog = site.context.catalog
+        assert {one, two} <= set(catalog.spaces())
+        async with await site.as_user("root@example.com") as client:
+            assert (await client.delete("/api/users/one@example.com")).is_success
+        await eventually(lambda: _forgotten(site, one), "the space of a removed user is forgotten")
+    for file in settings.cache_directory.glob("**/*.sqlite*"):
+        assert file.stat().st_mode & 0o077 == 0, f"others may read {file.name}"
+    shutil.rmtree(settings.spaces_directory / "personal" / two.partition("/")[2])
+    async with running(settings, sandbox) as site:
+        await eventually(lambda: _forgotten(site, two), "it is forgotten at the start, too")
+
+
+async def _forgotten(site: Site, space: str) -> bool:
+    return space not in site.context.catalog.spaces()

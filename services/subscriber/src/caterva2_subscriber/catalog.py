@@ -125,6 +125,8 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # It names users' own files.
+        path.touch(mode=0o600)
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
@@ -298,6 +300,17 @@ class Catalog:
         with self._transaction() as db:
             db.executemany("DELETE FROM entries WHERE root = ? AND path = ?", [(space, path) for path in removed])
             db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._forget(space)
+
+    def spaces(self) -> list[str]:
+        """Return the spaces that something is noted of."""
+        rows = self._reader.execute("SELECT DISTINCT root FROM entries WHERE root >= '@' AND root < 'A'")
+        return [row[0] for row in rows]
+
+    def forget_space(self, space: str) -> None:
+        """Forget all that is noted of a space."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM entries WHERE root = ?", (space,))
         self._forget(space)
 
     def complete(self, entry: Entry, info: dict[str, Any]) -> None:

@@ -369,6 +369,7 @@ class Inventory:
 
     # --- in the background ---------------------------------------------------------------------
     async def _work(self) -> None:
+        await self._threads.run(self._forget_the_gone)
         while True:
             self._wake.clear()
             well = True
@@ -381,6 +382,16 @@ class Inventory:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WALK_S):
                     await self._wake.wait()
+
+    def _forget_the_gone(self) -> None:
+        """Forget the spaces of users who were removed while this subscriber was not running, or elsewhere."""
+        try:
+            for key in self._catalog.spaces():
+                root, _, owner = key.partition("/")
+                if owner and not (self._directory / root.removeprefix("@") / owner).is_dir():
+                    self._catalog.forget_space(key)
+        except (OSError, sqlite3.Error) as error:
+            _log.error("spaces that are gone cannot be forgotten", reason=str(error))
 
     async def _attend(self, space: _Space, *, walk: bool) -> bool:
         """Look at what is hinted at, and describe some of what is new; tell whether that could be noted."""
