@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.support.site import Site
 
 from .conftest import Open
+from .prefix import PrefixProxy
 
 
 def test_home_shows_roots_and_recent_changes(visit: Open) -> None:
@@ -106,6 +107,33 @@ def test_links_of_the_original_lead_to_the_right_view(visit: Open, old: str, new
     page = visit(old)
     expect(page).to_have_url(re.compile(re.escape(new) + "(#.*)?$"))
     expect(page.get_by_role("tab", selected=True)).to_be_visible()
+
+
+def test_everything_works_below_a_path_prefix(visit: Open, site: Site) -> None:
+    with PrefixProxy("/some/prefix") as proxy:
+        below = site.new_subscriber(CATERVA2_URLBASE=proxy.url)
+        try:
+            below.start()
+            below.wait_ready(parts=("bus",))
+            proxy.target = below.port
+            httpx.post(f"{below.url}/api/subscribe/lab", trust_env=False).raise_for_status()
+            page = visit(f"{proxy.url}/")
+            page.locator("a.root-card").filter(has_text="lab").click()
+            page.get_by_role("main").get_by_role("link", name=re.compile("^scalar")).click()
+            expect(page.get_by_test_id("scalar")).to_have_text("123.456")
+            assert page.url == f"{proxy.url}/d/lab/scalar.b2nd"
+            page.goto(f"{proxy.url}/roots/lab/tomo/stack.b2nd#data")
+            expect(page).to_have_url(re.compile(re.escape(f"{proxy.url}/d/lab/tomo/stack.b2nd?tab=table")))
+            expect(page.locator("#cell-0-1")).to_have_text("30001")
+            expect(page.get_by_role("button", name="Live updates: Live")).to_be_visible()
+            page.goto(f"{proxy.url}/d/lab/README.md")
+            expect(page.frame_locator("iframe").get_by_role("heading", name="Beamline")).to_be_visible()
+            page.get_by_role("link", name="Sign in").click()
+            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+            assert page.url.startswith(f"{proxy.url}/login?next=")
+            assert proxy.strays == []
+        finally:
+            site.drop(below)
 
 
 def test_what_is_not_there_is_said_in_words(visit: Open) -> None:

@@ -89,6 +89,39 @@ def test_an_expression_becomes_a_dataset(visit: Open) -> None:
     expect(page.get_by_role("dialog").get_by_role("alert")).to_be_visible()
 
 
+def test_u5_the_quota_is_shown_and_kept_before_anything_is_sent(visit: Open, site: Site, tmp_path: Path) -> None:
+    page = visit("/d/@personal", user=True)
+    quota = f"{site.subscriber.url}/api/users/{USER}"
+    assert page.request.patch(quota, data={"quota": 2_000_000}).ok
+    try:
+        page.reload()
+        page.get_by_role("button", name=f"Account of {USER}").click()
+        expect(page.get_by_text("of 2.00 MB used")).to_be_visible()
+        expect(page.get_by_role("meter", name="Space used")).to_be_visible()
+        page.keyboard.press("Escape")
+        (tmp_path / "large.bin").write_bytes(bytes(3_000_000))
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Upload here").click()
+        chooser.value.set_files(tmp_path / "large.bin")
+        expect(page.get_by_text("Nothing was sent")).to_be_visible()
+    finally:
+        assert page.request.patch(quota, data={"quota": None}).ok
+
+
+def test_people_and_the_site_subscribe_each_for_themselves(visit: Open) -> None:
+    page = visit("/subscriptions", user=True)
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="lab", exact=True))
+    row.get_by_role("button", name="Subscribe", exact=True).click()
+    expect(row).to_contain_text("you, the site")
+    row.get_by_role("button", name="Unsubscribe").click()
+    page.get_by_role("dialog").get_by_role("button", name="Unsubscribe").click()
+    expect(page.get_by_text("You are not subscribed to lab any longer")).to_be_visible()
+    expect(row).to_contain_text("the site")
+    expect(row).not_to_contain_text("you, the site")
+    # The site goes on following it.
+    expect(row).to_contain_text("publisher online")
+
+
 def test_a_token_is_made_shown_once_and_works(visit: Open, site: Site) -> None:
     page = visit("/account", user=True)
     page.get_by_label("New token for").fill("test script")

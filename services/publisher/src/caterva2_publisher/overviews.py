@@ -24,7 +24,7 @@ from caterva2_formats.pyramid import OVERVIEW_LEVEL, reduce_mean
 from .chunks import Sources
 from .kept import KeptChunks
 
-MAX_PLANE_BYTES = 8 * 2**30
+MAX_PLANE_BYTES = 64 * 2**30
 _BAND_BYTES = 32 * 2**20
 _LEVEL = 3  # of zstd
 

@@ -49,7 +49,7 @@ _MAX_SKELETON = 64 * 2**20
 _MAX_LINE = 4 * 2**20
 _MAX_QUERY = 8000
 _NPY_HEADER_BYTES = 4096
-_MAKING_S = 120.0
+_MAKING_S = 600.0
 """Silence that is granted to a publisher who makes an overview of a large plane."""
 _BREAK_AFTER = 3
 """Failures in a row after which a publisher is left alone."""

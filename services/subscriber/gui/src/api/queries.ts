@@ -23,9 +23,13 @@ interface Me {
   groups: string[];
   login: boolean;
   register: boolean;
-  oidc?: boolean;
+  min_password: number;
+  oidc: boolean;
+  oidc_name: string | null;
   used_bytes?: number | null;
   quota_bytes?: number | null;
+  site_used_bytes?: number | null;
+  site_quota_bytes?: number | null;
 }
 
 const WRITABLE = ['@personal', '@shared', '@public'];
@@ -42,11 +46,21 @@ async function session(signal: AbortSignal): Promise<Session> {
     groups: me.groups,
     login: me.login,
     register: me.register,
-    oidc: me.oidc ?? false,
+    minPassword: me.min_password,
+    oidc: me.oidc ? (me.oidc_name ?? 'your institution') : null,
     writable: rights.filter((_, i) => may[i]?.write),
-    used_bytes: me.used_bytes ?? null,
-    quota_bytes: me.quota_bytes ?? null,
+    space: spaceOf(me),
   };
+}
+
+/** What the person's files take: of the own quota, or of the site's where that is all there is. */
+function spaceOf(me: Me): Session['space'] {
+  const { used_bytes: used, quota_bytes: quota, site_used_bytes: siteUsed, site_quota_bytes: siteQuota } = me;
+  if (used == null) return null;
+  const left = [quota == null ? Infinity : quota - used, siteQuota == null ? Infinity : siteQuota - (siteUsed ?? 0)];
+  const own = { used, quota: quota ?? null, whose: 'yours' as const };
+  const shown = quota == null && siteQuota != null ? { used: siteUsed ?? 0, quota: siteQuota, whose: 'the site' } : own;
+  return { ...shown, left: Math.max(Math.min(...left), 0) };
 }
 
 export function useSession(): UseQueryResult<Session> {
@@ -55,10 +69,36 @@ export function useSession(): UseQueryResult<Session> {
 
 /** Number of datasets and files in a root. */
 export function useRootCount(root: string, enabled: boolean): UseQueryResult<number> {
+  return useQuery({ ...newestQuery(root), select: ({ total }) => total, enabled });
+}
+
+/** Unix time in seconds of the last change in a root; null if nothing is in it. */
+export function useLastChange(root: string, enabled: boolean): UseQueryResult<number | null> {
+  return useQuery({ ...newestQuery(root), select: ({ entries }) => entries[0]?.mtime ?? null, enabled });
+}
+
+function newestQuery(root: string) {
+  return {
+    queryKey: ['search', 'newest', root],
+    queryFn: ({ signal }: { signal: AbortSignal }) =>
+      getJson<Found>('api/search', { root, sort: '-mtime', limit: 1 }, signal),
+  };
+}
+
+/** Who is subscribed to a root. */
+export interface Subscription {
+  root: string;
+  followed: boolean;
+  site: boolean;
+  mine: boolean;
+  /** Number of users; only administrators are told. */
+  users: number | null;
+}
+
+export function useSubscriptions(): UseQueryResult<Subscription[]> {
   return useQuery({
-    queryKey: ['search', 'count', root],
-    queryFn: async ({ signal }) => (await getJson<Found>('api/search', { root, limit: 1 }, signal)).total,
-    enabled,
+    queryKey: ['subscriptions'],
+    queryFn: ({ signal }) => getJson<Subscription[]>('api/subscriptions', {}, signal),
   });
 }
 

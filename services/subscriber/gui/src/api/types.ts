@@ -37,6 +37,8 @@ export interface Root {
   name: string;
   http: string;
   subscribed: boolean | null;
+  /** Whether the person who asks is subscribed; absent for visitors. */
+  mine?: boolean;
   state?: 'online' | 'offline' | null;
   offline_since?: number | null;
   description?: string | null;
@@ -53,12 +55,14 @@ export interface Session {
   /** Whether people can sign in at all, and make accounts themselves. */
   login: boolean;
   register: boolean;
-  /** Whether sign-in by the site's identity provider is offered. */
-  oidc: boolean;
+  /** Characters that a new password must have. */
+  minPassword: number;
+  /** Name of the site's OpenID provider; null if there is none. */
+  oidc: string | null;
   /** Roots that the person may write to, the own one first. */
   writable: string[];
-  used_bytes: number | null;
-  quota_bytes: number | null;
+  /** Bytes taken and allowed; null while nobody knows. */
+  space: { used: number; quota: number | null; whose: string; left: number } | null;
 }
 
 export interface SchunkInfo {

@@ -191,7 +191,9 @@ function PlanePlot({ opened, dims, units, complex, bar }: PlotProps & { dims: Di
               isInteger={/int/.test(info.dtype ?? '')}
             />
           ) : (
-            <div className="skeleton grow" style={{ margin: 24 }} aria-label="Loading" />
+            <div className="skeleton grow making" style={{ margin: 24 }} role="status">
+              A small copy of this large picture is made where its chunks are. That is done once for each version.
+            </div>
           )
         ) : read ? (
           <Heatmap

@@ -64,6 +64,8 @@ function Framed({ opened: { path, version }, nbytes }: { opened: Opened; nbytes:
           <span className="muted num">{format.bytes(nbytes)}</span>
         </div>
       )}
+      {/* Browsers show no PDF in a frame with `sandbox`; their viewers run what a PDF holds in a process of its own, and
+          the server sends nothing under this address but PDF, with a policy that allows nothing. */}
       <iframe className="file-frame" title={`Content of ${path}`} src={source} sandbox={pdf ? undefined : ''} />
     </>
   );

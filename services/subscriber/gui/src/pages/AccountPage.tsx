@@ -25,6 +25,7 @@ export default function AccountPage() {
           {session.groups.length > 0 && <p className="muted">Groups: {session.groups.join(', ')}</p>}
           <Tokens />
           <PasswordPanel />
+          {session.oidc !== null && <Provider name={session.oidc} />}
         </>
       ) : (
         session?.login && (
@@ -189,12 +190,7 @@ function PasswordPanel() {
       <h2>Password and sessions</h2>
       <form className="card panel stack" style={{ maxWidth: 460, marginLeft: 0 }} onSubmit={submit}>
         <Password name="old" label="Present password" autoComplete="current-password" />
-        <Password
-          name="new"
-          label="New password"
-          autoComplete="new-password"
-          hint="At least 12 characters. All sessions end."
-        />
+        <Password name="new" label="New password" autoComplete="new-password" isNew />
         {save.error && (
           <p className="notice bad" role="alert">
             {save.error.message}
@@ -209,6 +205,26 @@ function PasswordPanel() {
           </button>
         </div>
       </form>
+    </>
+  );
+}
+
+/** Link the account to an identity at the site's OpenID provider. */
+function Provider({ name }: { name: string }) {
+  const link = useMutation({
+    mutationFn: () => send<{ url: string }>('POST', 'auth/oidc/link', { next: 'account' }),
+    onSuccess: ({ url }) => window.location.assign(url),
+    onError: (error) => notify(error.message, 'bad'),
+  });
+  return (
+    <>
+      <h2>{name}</h2>
+      <div className="card panel row" style={{ maxWidth: 460, marginLeft: 0 }}>
+        <p className="muted">Sign in with {name} instead of the password, from then on.</p>
+        <button type="button" className="btn" disabled={link.isPending} onClick={() => link.mutate()}>
+          Link this account
+        </button>
+      </div>
     </>
   );
 }

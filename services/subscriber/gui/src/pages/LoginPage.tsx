@@ -24,7 +24,7 @@ export default function LoginPage({ page, token }: { page: PageName; token: stri
   if (page === 'register') return session?.register === false ? <Closed /> : <Register next={next} />;
   if (page === 'forgot-password') return <Forgot />;
   if (page === 'reset-password') return <Reset token={token} />;
-  return <SignIn next={next} register={session?.register ?? false} oidc={session?.oidc ?? false} />;
+  return <SignIn next={next} register={session?.register ?? false} oidc={session?.oidc ?? null} />;
 }
 
 /** Only addresses of this site; anything else could lead people away after they signed in. */
@@ -67,7 +67,7 @@ async function logIn(username: string, password: string): Promise<void> {
   await request(url('auth/jwt/login'), { method: 'POST', body: new URLSearchParams({ username, password }) });
 }
 
-function SignIn({ next, register, oidc }: { next: string; register: boolean; oidc: boolean }) {
+function SignIn({ next, register, oidc }: { next: string; register: boolean; oidc: string | null }) {
   const client = useQueryClient();
   const { submit, error, busy } = useForm(async (form) => {
     await logIn(String(form.get('username')), String(form.get('password')));
@@ -92,13 +92,13 @@ function SignIn({ next, register, oidc }: { next: string; register: boolean; oid
           Sign in
         </button>
       </form>
-      {oidc && (
+      {oidc !== null && (
         <a
           className="btn"
           style={{ marginTop: 10, width: '100%' }}
           href={`auth/oidc/login?next=${encodeURIComponent(next)}`}
         >
-          Sign in with your institution
+          Sign in with {oidc}
         </a>
       )}
       <p className="row" style={{ marginTop: 16, justifyContent: 'space-between' }}>
@@ -127,7 +127,7 @@ function Register({ next }: { next: string }) {
           E-mail
           <input className="input" name="email" type="email" autoComplete="username" required autoFocus />
         </label>
-        <Password name="password" label="Password" autoComplete="new-password" hint="At least 12 characters." />
+        <Password name="password" label="Password" autoComplete="new-password" isNew />
         {error && (
           <p className="notice bad" role="alert">
             {error}
@@ -201,7 +201,7 @@ function Reset({ token }: { token: string }) {
   return (
     <Card title="Set a new password">
       <form className="stack" style={{ marginTop: 12 }} onSubmit={submit}>
-        <Password name="password" label="New password" autoComplete="new-password" hint="At least 12 characters." />
+        <Password name="password" label="New password" autoComplete="new-password" isNew />
         <Password name="again" label="Once more" autoComplete="new-password" />
         {error && (
           <p className="notice bad" role="alert">
@@ -220,10 +220,12 @@ interface PasswordProps {
   name: string;
   label: string;
   autoComplete: string;
-  hint?: string;
+  /** A password that is about to be chosen: the rules are said before typing. */
+  isNew?: boolean;
 }
 
-export function Password({ name, label, autoComplete, hint }: PasswordProps) {
+export function Password({ name, label, autoComplete, isNew = false }: PasswordProps) {
+  const least = useSession().data?.minPassword ?? 1;
   const [shown, setShown] = useState(false);
   return (
     <div className="field">
@@ -235,9 +237,9 @@ export function Password({ name, label, autoComplete, hint }: PasswordProps) {
           name={name}
           type={shown ? 'text' : 'password'}
           autoComplete={autoComplete}
-          minLength={hint ? 12 : undefined}
+          minLength={isNew ? least : undefined}
           required
-          aria-describedby={hint ? `hint-${name}` : undefined}
+          aria-describedby={isNew ? `hint-${name}` : undefined}
         />
         <button
           type="button"
@@ -249,9 +251,9 @@ export function Password({ name, label, autoComplete, hint }: PasswordProps) {
           {shown ? <EyeOff aria-hidden /> : <Eye aria-hidden />}
         </button>
       </div>
-      {hint && (
+      {isNew && (
         <span id={`hint-${name}`} className="hint">
-          {hint}
+          At least {least} characters.
         </span>
       )}
     </div>

@@ -1,7 +1,8 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { MoreHorizontal } from 'lucide-react';
 import { useState } from 'react';
 import { getJson, quote, send } from '../api/http';
-import { useRootCount, useRoots, useSession } from '../api/queries';
+import { useLastChange, useRootCount, useRoots, useSession, useSubscriptions, type Subscription } from '../api/queries';
 import type { Root } from '../api/types';
 import { useSubscribe } from '../state/actions';
 import { placeOf } from '../state/location';
@@ -9,6 +10,7 @@ import { notify } from '../state/notices';
 import { Dialog } from '../ui/Dialog';
 import * as format from '../ui/format';
 import { Link } from '../ui/Link';
+import { Menu } from '../ui/Menu';
 import { Problem } from '../ui/Problem';
 import { RootState } from './HomePage';
 
@@ -31,6 +33,7 @@ type Column = 'name' | 'state';
 /** Which roots this server follows, whether their publishers answer, and what is cached of them. */
 export default function SubscriptionsPage() {
   const roots = useRoots();
+  const subscriptions = useSubscriptions();
   const superuser = useSession().data?.superuser ?? false;
   const cache = useQuery({
     queryKey: ['cache-status'],
@@ -84,7 +87,9 @@ export default function SubscriptionsPage() {
               {heading('state', 'Publisher')}
               <th scope="col">Address</th>
               <th scope="col">Datasets</th>
+              <th scope="col">Last change</th>
               {superuser && <th scope="col">Cached</th>}
+              <th scope="col">Subscribed</th>
               <th scope="col">
                 <span className="visually-hidden">Actions</span>
               </th>
@@ -92,7 +97,13 @@ export default function SubscriptionsPage() {
           </thead>
           <tbody>
             {published.map((root) => (
-              <RootRow key={root.name} root={root} superuser={superuser} cache={cache.data} />
+              <RootRow
+                key={root.name}
+                root={root}
+                superuser={superuser}
+                cache={cache.data}
+                subscription={subscriptions.data?.find((each) => each.root === root.name)}
+              />
             ))}
           </tbody>
         </table>
@@ -102,16 +113,21 @@ export default function SubscriptionsPage() {
   );
 }
 
+type Who = 'me' | 'site' | 'everybody';
+
 interface RowProps {
   root: Root;
   superuser: boolean;
   cache: CacheStatus | undefined;
+  subscription: Subscription | undefined;
 }
 
-function RootRow({ root, superuser, cache }: RowProps) {
+function RootRow({ root, superuser, cache, subscription }: RowProps) {
   const subscribe = useSubscribe();
+  const signedIn = useSession().data?.email != null;
   const count = useRootCount(root.name, Boolean(root.subscribed)).data;
-  const [leaving, setLeaving] = useState(false);
+  const changed = useLastChange(root.name, Boolean(root.subscribed)).data;
+  const [leaving, setLeaving] = useState<Who | null>(null);
   const pinned = cache?.pins.includes(root.name) ?? false;
   const client = useQueryClient();
   const pin = useMutation({
@@ -119,7 +135,14 @@ function RootRow({ root, superuser, cache }: RowProps) {
     onSuccess: () => client.invalidateQueries({ queryKey: ['cache-status'] }),
     onError: (error) => notify(error.message, 'bad'),
   });
-  const usage = cache?.roots[root.name];
+  const siteToo = useMutation({
+    mutationFn: () => send('POST', `api/subscribe/${quote(root.name)}?who=site`),
+    onSuccess: () => client.invalidateQueries(),
+    onError: (error) => notify(error.message, 'bad'),
+  });
+  const mine = subscription?.mine ?? false;
+  const site = subscription?.site ?? false;
+  const followed = Boolean(root.subscribed);
   return (
     <tr>
       <th scope="row" style={{ color: 'inherit' }}>
@@ -133,42 +156,85 @@ function RootRow({ root, superuser, cache }: RowProps) {
       </td>
       <td className="mono">{root.http}</td>
       <td className="num">{count === undefined ? '–' : format.count(count)}</td>
-      {superuser && <td className="num">{usage ? format.bytes(usage.disk_bytes ?? usage.bytes ?? 0) : '–'}</td>}
+      <td className="num">{(changed && format.ago(changed)) || '–'}</td>
+      {superuser && <td className="num">{cachedText(cache?.roots[root.name], root.nbytes ?? null)}</td>}
+      <td>{whoText(subscription, followed) || '–'}</td>
       <td>
         <div className="row" style={{ justifyContent: 'flex-end', flexWrap: 'nowrap' }}>
-          {superuser && root.subscribed && (
-            <button type="button" className="btn small" aria-pressed={pinned} onClick={() => pin.mutate()}>
-              Keep cached
-            </button>
-          )}
-          {!root.subscribed && (
+          {(signedIn ? !mine : !followed) && (
             <button
               type="button"
-              className="btn small primary"
+              className={`btn small ${followed ? '' : 'primary'}`}
               disabled={subscribe.isPending}
               onClick={() => subscribe.mutate(root.name)}
             >
               Subscribe
             </button>
           )}
-          {root.subscribed && superuser && (
-            <button type="button" className="btn small" onClick={() => setLeaving(true)}>
+          {mine && (
+            <button type="button" className="btn small" onClick={() => setLeaving('me')}>
               Unsubscribe
             </button>
           )}
+          {superuser && (
+            <Menu className="btn small icon" name={`More for ${root.name}`} label={<MoreHorizontal aria-hidden />}>
+              {!site && (
+                <button type="button" onClick={() => siteToo.mutate()}>
+                  Subscribe the site
+                </button>
+              )}
+              {site && (
+                <button type="button" onClick={() => setLeaving('site')}>
+                  Unsubscribe the site
+                </button>
+              )}
+              {followed && (
+                <button type="button" onClick={() => setLeaving('everybody')}>
+                  Unsubscribe everybody
+                </button>
+              )}
+              {followed && (
+                <button type="button" onClick={() => pin.mutate()}>
+                  {pinned ? 'Let cached chunks go when space is short' : 'Keep cached chunks'}
+                </button>
+              )}
+            </Menu>
+          )}
         </div>
-        {leaving && <LeaveDialog name={root.name} onClose={() => setLeaving(false)} />}
+        {leaving && <LeaveDialog name={root.name} who={leaving} onClose={() => setLeaving(null)} />}
       </td>
     </tr>
   );
 }
 
-function LeaveDialog({ name, onClose }: { name: string; onClose: () => void }) {
+/** Bytes on disk, and how much of the root that is. */
+function cachedText(usage: RootUsage | undefined, nbytes: number | null): string {
+  if (!usage) return '–';
+  const text = format.bytes(usage.disk_bytes ?? usage.bytes ?? 0);
+  if (!nbytes || usage.bytes === undefined) return text;
+  return `${text} (${format.percent(usage.bytes / nbytes)})`;
+}
+
+function whoText(subscription: Subscription | undefined, followed: boolean): string {
+  if (!subscription) return followed ? 'the site' : '';
+  const { mine, site, users } = subscription;
+  const others = (users ?? 0) - (mine ? 1 : 0);
+  const parts = [mine && 'you', site && 'the site', others > 0 && `${others} ${others === 1 ? 'other' : 'others'}`];
+  return parts.filter(Boolean).join(', ');
+}
+
+const LEAVING: Record<Who, string> = {
+  me: 'The site goes on following this root while anybody else is subscribed to it.',
+  site: 'The site goes on following this root while a user is subscribed to it.',
+  everybody: 'Its catalogue and its cached chunks are forgotten here. Nothing changes at its publisher.',
+};
+
+function LeaveDialog({ name, who, onClose }: { name: string; who: Who; onClose: () => void }) {
   const client = useQueryClient();
   const leave = useMutation({
-    mutationFn: () => send('POST', `api/unsubscribe/${quote(name)}`),
+    mutationFn: () => send('POST', `api/unsubscribe/${quote(name)}?who=${who}`),
     onSuccess: async () => {
-      notify(`${name} is followed no longer`, 'good');
+      notify(who === 'me' ? `You are not subscribed to ${name} any longer` : `Unsubscribed from ${name}`, 'good');
       onClose();
       await client.invalidateQueries();
     },
@@ -176,9 +242,7 @@ function LeaveDialog({ name, onClose }: { name: string; onClose: () => void }) {
   return (
     <Dialog title={`Unsubscribe from ${name}?`} onClose={onClose}>
       <div className="stack">
-        <p className="muted">
-          Its catalogue and its cached chunks are forgotten here. Nothing changes at its publisher.
-        </p>
+        <p className="muted">{LEAVING[who]}</p>
         {leave.error && (
           <p className="notice bad" role="alert">
             {leave.error.message}

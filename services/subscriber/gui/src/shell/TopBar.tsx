@@ -88,7 +88,7 @@ function User() {
       notify((error as Error).message, 'bad');
     }
   };
-  const { used_bytes: used, quota_bytes: quota } = session;
+  const { space } = session;
   return (
     <Menu
       className="btn plain"
@@ -102,16 +102,7 @@ function User() {
     >
       <div className="head">
         {session.email}
-        {used !== null && (
-          <>
-            <div>{quota ? `${format.bytes(used)} of ${format.bytes(quota)} used` : `${format.bytes(used)} used`}</div>
-            {quota && (
-              <div className="quota">
-                <i style={{ width: `${Math.min(100, (100 * used) / quota)}%` }} />
-              </div>
-            )}
-          </>
-        )}
+        {space && <Space {...space} />}
       </div>
       <hr />
       <button type="button" onClick={() => navigate('account')}>
@@ -133,5 +124,27 @@ function User() {
         <LogOut aria-hidden /> Sign out
       </button>
     </Menu>
+  );
+}
+
+const NEARLY_FULL = 0.9;
+
+function Space({ used, quota, whose }: { used: number; quota: number | null; whose: string }) {
+  if (quota === null) return <div>{format.bytes(used)} used</div>;
+  const whole = Math.max(quota, 1);
+  return (
+    <>
+      <div>
+        {format.bytes(used)} of {format.bytes(quota)} used{whose === 'the site' && ' by everybody here'}
+      </div>
+      <meter
+        className="quota"
+        aria-label="Space used"
+        min={0}
+        max={whole}
+        high={NEARLY_FULL * whole}
+        value={Math.min(used, whole)}
+      />
+    </>
   );
 }

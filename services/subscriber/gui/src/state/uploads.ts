@@ -5,6 +5,7 @@ import { quote, url } from '../api/http';
 import type { Session } from '../api/types';
 import { refresh, unfold } from './actions';
 import { navigate, placeOf } from './location';
+import * as format from '../ui/format';
 import { notify } from './notices';
 
 export interface Upload {
@@ -53,10 +54,10 @@ export function useUploadQueue(): Queue {
 }
 
 export function enqueue(client: QueryClient, files: File[], folder: string, session: Session | null): void {
-  const free = session?.quota_bytes ? session.quota_bytes - (session.used_bytes ?? 0) : Infinity;
+  const left = session?.space?.left ?? Infinity;
   const total = files.reduce((sum, file) => sum + file.size, 0);
-  if (total > free) {
-    notify('These files are larger than what is left of the quota. Nothing was sent.', 'bad');
+  if (total > left) {
+    notify(`These files have ${format.bytes(total)}, the quota leaves ${format.bytes(left)}. Nothing was sent.`, 'bad');
     return;
   }
   const items = files.map((file) => ({

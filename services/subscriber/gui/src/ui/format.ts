@@ -12,6 +12,14 @@ export function bytes(count: number): string {
   return `${unit === 0 ? value : value.toPrecision(3)} ${UNITS[unit]}`;
 }
 
+/** A share of a whole: what is there is never said to be nothing, what lacks something never to be all. */
+export function percent(share: number): string {
+  const value = 100 * share;
+  if (value <= 0) return '0 %';
+  if (value < 1) return '< 1 %';
+  return `${value >= 100 ? 100 : Math.min(Math.round(value), 99)} %`;
+}
+
 /** Thousands set apart by narrow spaces. */
 export function count(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f');
