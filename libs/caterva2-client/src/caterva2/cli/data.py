@@ -13,7 +13,6 @@ from .. import slices
 from .._client import Client
 from ._commands import DATASET, Command, argument
 from ._output import print_json
-from .corners import corners_of
 from .costs import show_plan, split_index
 
 HEAD_BYTES = 64 * 1024
@@ -54,6 +53,8 @@ def _show_some(client: Client, path: str, index: str | None, args: argparse.Name
     info = client.get_info(path)
     shape = info.get("shape")
     if shape is not None:
+        from .corners import corners_of
+
         corners = None if args.later else corners_of(index, shape)
         if corners is None:
             return False
