@@ -39,7 +39,7 @@ from caterva2_formats.assemble import (
     stored_chunk,
 )
 from caterva2_formats.base import Layout, Skeleton
-from caterva2_formats.chunks import LZ4, ZSTD, decompress, placement
+from caterva2_formats.chunks import LZ4, ZSTD, chunk_nbytes, decompress, placement
 from caterva2_formats.dtypes import parse_dtype
 from caterva2_formats.frames import array_layout, bytes_layout
 from caterva2_formats.info import coding_of
@@ -116,8 +116,14 @@ def _byte_key(key: Key, layout: Layout) -> Key:
 
 
 # --- whole ---------------------------------------------------------------------
-async def whole(resource: Resource, threads: Threads) -> Answer:
-    """Answer with the stored file; for what is not stored as a frame, with the frame that it would be."""
+async def whole(resource: Resource, threads: Threads, *, plain: bool = False) -> Answer:
+    """Answer with the stored file; for what is not stored as a frame, with the frame that it would be.
+
+    Parameters
+    ----------
+    plain
+        Whether a frame that has to be made gets uncompressed chunks, as `would_wait` advises.
+    """
     layout = sliceable(resource)
     if resource.kind is Kind.HDF5:
         return Answer(file_bytes(resource, layout, 0, layout.nbytes, threads), layout.nbytes)
@@ -127,7 +133,41 @@ async def whole(resource: Resource, threads: Threads) -> Answer:
     if "(" in layout.dtype and layout.kind is Kind.ARRAY and not layout.dtype.startswith("["):
         # Readers of frames show sub-array types in their own ways: send the axes that they stand for.
         return await exact(resource, select((), layout.shape), CODECS["lz4"], threads)
-    return await assembled(resource, layout, range(layout.nchunks), vlmeta=_vlmeta(resource.info))
+    vlmeta = _vlmeta(resource.info)
+    if plain:
+        return _uncompressed(resource, layout, threads, vlmeta)
+    return await assembled(resource, layout, range(layout.nchunks), vlmeta=vlmeta)
+
+
+async def would_wait(resource: Resource) -> bool:
+    """Tell whether the first byte of a whole dataset would wait for its last chunk to come over the link.
+
+    A frame begins with its size. That of a stored frame is known, and that of small ones or of what is in the cache is
+    known soon. For others, as are large HDF5 datasets, only a frame of uncompressed chunks has a size that is known
+    before they are here.
+    """
+    layout = sliceable(resource)
+    if resource.kind is Kind.HDF5 or layout.nchunks * layout.chunksize <= HELD_BYTES:
+        return False
+    return bool(resource.missing(range(layout.nchunks))) and await resource.skeleton() is None
+
+
+def _uncompressed(resource: Resource, layout: Layout, threads: Threads, vlmeta: Mapping[str, bytes]) -> Answer:
+    sizes = [chunk_nbytes(layout, nchunk) + _CHUNK_HEADER for nchunk in range(layout.nchunks)]
+    plan = plan_frame(layout, sizes, coding=coding_of(dict(resource.info)), vlmeta=vlmeta)
+    blocksize = prod(layout.blocks) * layout.typesize if layout.kind is Kind.ARRAY else 0
+
+    def stored(chunk: bytes) -> bytes:
+        return stored_chunk(decompress(chunk), typesize=layout.typesize, blocksize=blocksize)
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield plan.head
+        async with aclosing(closable(resource.chunks(range(layout.nchunks)))) as chunks:
+            async for _, chunk in chunks:
+                yield await threads.run(stored, chunk)
+        yield plan.tail
+
+    return Answer(stream(), plan.size)
 
 
 def _vlmeta(info: Mapping[str, Any]) -> dict[str, bytes]:

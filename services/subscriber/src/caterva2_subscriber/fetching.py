@@ -309,6 +309,8 @@ class Fetcher:
             self._land(batch)
             for flight in batch.flights.values():
                 flight.arrived.cancel()
+            # Batch and flights know each other: without this, chunks would stay in memory until cycles are looked for.
+            batch.flights.clear()
 
     async def _claimed(self, batch: _Batch, claims: Claims | None) -> list[int]:
         """Return what this process is to ask for; nothing once the other processes have brought everything."""
@@ -392,8 +394,9 @@ class Fetcher:
     async def _keep(self, batch: _Batch, kept: list[Kept]) -> None:
         state = await self._threads.run(self._store.put, batch.target.key, batch.target.slots, kept)
         for one in kept:
-            flight = batch.flights[one.nchunk]
-            flight.cache_state = state
+            flight = batch.flights.get(one.nchunk)  # gone if the batch was ended meanwhile
+            if flight is not None:
+                flight.cache_state = state
             # From here on readers find it in the cache; without one, they fetch it again.
             self._flights.pop((batch.target.key, one.nchunk), None)
 

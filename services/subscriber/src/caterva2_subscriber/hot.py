@@ -75,5 +75,6 @@ def _read(request: Request) -> FetchQuery | None:
         if_none_match=headers.get("if-none-match"),
         if_match=headers.get("if-match"),
         range_=headers.get("range"),
+        if_range=headers.get("if-range"),
         codec=headers.get(HEADER_CODEC),
     )

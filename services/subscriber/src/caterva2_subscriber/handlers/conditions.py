@@ -37,6 +37,11 @@ def cache_control(wanted: str | None) -> str:
     return "private, no-cache" if wanted is None else "private, max-age=31536000, immutable"
 
 
+def still_applies(range_: str | None, if_range: str | None, etag: str) -> str | None:
+    """Return ``Range``, unless ``If-Range`` says that it is a part of something else: then everything is wanted."""
+    return range_ if if_range is None or if_range == etag else None
+
+
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """Return the half-open range that ``Range`` asks for, or None for everything.
 

@@ -23,11 +23,13 @@ from ..compute.filters import filtered
 from ..context import Context, ContextDep
 from ..gathering import parse_indices, pick
 from ..library import Resource
-from .conditions import byte_range, cache_control, etag_matches, version_check
+from .conditions import byte_range, cache_control, etag_matches, still_applies, version_check
 from .sending import respond, started, with_current
 
 router = APIRouter(tags=["data"])
 
+_PLAIN = "plain"
+"""Makes the entity tag of a whole dataset in uncompressed chunks."""
 HEADER_CODEC = "X-Cat2-Codec"
 CODEC = "How a frame that is made for this answer is compressed: `zstd`, `lz4` or `none`"
 FILTER = "Condition on the fields of a table, `(a < 5) & b`: only the rows that fulfil it"
@@ -58,9 +60,10 @@ async def fetch(
     if_match: Annotated[str | None, Header()] = None,
     range_: Annotated[str | None, Header(alias="range")] = None,
     codec: Annotated[str | None, Header(alias=HEADER_CODEC, description=CODEC)] = None,
+    if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Answer with one contiguous frame: the stored file for the whole, otherwise the elements that are selected."""
-    query = FetchQuery(slice_, filter_, field, indices, v, if_none_match, if_match, range_, codec)
+    query = FetchQuery(slice_, filter_, field, indices, v, if_none_match, if_match, range_, codec, if_range)
     return await answer_fetch(context, principal, request, path, query)
 
 
@@ -110,6 +113,7 @@ class FetchQuery:
     if_match: str | None = None
     range_: str | None = None
     codec: str | None = None
+    if_range: str | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -130,13 +134,15 @@ async def answer_fetch(
         view = () if whole else (query.slice_, query.filter, query.field, query.indices, query.codec)
         etag = answers.entity_tag(resource, *view)
         headers = {"ETag": etag, "Cache-Control": cache_control(query.v)}
-        if etag_matches(query.if_none_match, etag):
+        if whole and etag_matches(query.if_none_match, answers.entity_tag(resource, _PLAIN)):
+            headers["ETag"] = answers.entity_tag(resource, _PLAIN)
+        if etag_matches(query.if_none_match, headers["ETag"]):
             return Response(status_code=304, headers={**answers.data_headers(resource), **headers})
         if whole:
-            made = await started(await answers.whole(resource, context.threads))
+            made, headers["ETag"] = await _whole(context, resource, query.range_, query.if_range)
             headers["Content-Disposition"] = answers.disposition(_stored_name(resource))
             headers["Accept-Ranges"] = "bytes"
-            part = byte_range(query.range_, made.length)
+            part = byte_range(still_applies(query.range_, query.if_range, headers["ETag"]), made.length)
         elif query.filter:
             if query.indices:
                 raise BadRequest("indices cannot be combined with a filter")
@@ -150,6 +156,20 @@ async def answer_fetch(
 
     check = version_check(query.if_match, query.v)
     return await with_current(context, principal, path, answer, check=check, request=request)
+
+
+async def _whole(context: Context, resource: Resource, range_: str | None, if_range: str | None) -> tuple[Answer, str]:
+    """Return a whole dataset and the entity tag of its bytes: compressed, or not if that would wait for the link.
+
+    What is asked for in ranges must be the same bytes each time: those of the tag that is given, compressed without.
+    """
+    tag = answers.entity_tag(resource, _PLAIN)
+    if if_range is not None:
+        plain = if_range == tag
+    else:
+        plain = range_ is None and await answers.would_wait(resource)
+    made = await started(await answers.whole(resource, context.threads, plain=plain))
+    return made, tag if plain else answers.entity_tag(resource)
 
 
 async def _computed(
@@ -167,7 +187,9 @@ async def _computed(
         return await answers.of_field(resource, query.field, selection, codec, context.threads)
     assert selection is not None
     stored = answers.aligned(layout, selection)
-    if stored is not None:
+    large = selection.size * layout.typesize > answers.HELD_BYTES
+    # What is large is streamed: as stored if it is here, exact while it comes over the link.
+    if stored is not None and not (large and resource.missing(stored[1])):
         return await answers.assembled(resource, *stored)
     return await answers.exact(resource, selection, codec, context.threads)
 
@@ -210,6 +232,7 @@ async def download(
     if_match: Annotated[str | None, Header()] = None,
     range_: Annotated[str | None, Header(alias="range")] = None,
     accept_encoding: Annotated[str, Header()] = "",
+    if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Answer with what a person wants in a file: datasets as frames, anything else as its own bytes."""
     packed = accept_encoding.strip().lower() == "blosc2"
@@ -230,12 +253,12 @@ async def download(
         if etag_matches(if_none_match, etag):
             return Response(status_code=304, headers={**answers.data_headers(resource), **headers})
         if frame:
-            made = await started(await answers.whole(resource, context.threads))
+            made, headers["ETag"] = await _whole(context, resource, range_, if_range)
             if as_file:
                 headers["Content-Encoding"] = "blosc2"
-            part = byte_range(range_, made.length)
+            part = byte_range(still_applies(range_, if_range, headers["ETag"]), made.length)
         else:
-            part = byte_range(range_, layout.nbytes)
+            part = byte_range(still_applies(range_, if_range, etag), layout.nbytes)
             start, stop = part or (0, layout.nbytes)
             body = answers.file_bytes(resource, layout, start, stop, context.threads)
             made = await started(Answer(body, stop - start))

@@ -18,6 +18,9 @@ MEANINGS: Mapping[str, Meaning] = {
     "if-none-match": Meaning("`ETag` of an earlier answer: 304 without a body if it would be the same again"),
     "if-match": Meaning("`ETag` or version that the dataset must have, else 412"),
     "range": Meaning("Bytes of the file that are wanted, `bytes=0-99`: 206 with these; other units are ignored"),
+    "if-range": Meaning(
+        "`ETag` of the bytes that `range` is the rest of: everything is answered if they are others by now"
+    ),
     "accept-encoding": Meaning("Compressions that the client understands, such as `zstd` or `gzip`"),
     "next": Meaning("Page of this site to go to afterwards", "/"),
     "limit": Meaning("Largest number of entries in the answer"),
