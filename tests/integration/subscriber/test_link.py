@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.support.processes import Service, wait_until
-from tests.support.site import Site
+from tests.support.site import PASSWORD, USER, Site
 
 from .published import chunk_requests, counter, decode, fetch, info, make_array, noise, raw_fetch, subscribe
 
@@ -51,7 +51,7 @@ def pub(running: tuple[Site, Path]) -> Service:
 @pytest.fixture
 def admin(running: tuple[Site, Path]) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=running[0].subscriber.url, trust_env=False, timeout=30) as http:
-        http.post("/auth/jwt/login", data={"username": "user@example.com", "password": "foobar11-foobarfoobar"})
+        http.post("/auth/jwt/login", data={"username": USER, "password": PASSWORD})
         yield http
 
 
