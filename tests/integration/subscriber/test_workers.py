@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -31,13 +32,16 @@ def question(expression: str, shape: tuple[int, ...], dtype: str = "float64") ->
 
 def forks() -> set[int]:
     """Return the processes that evaluate: children of the helper of a sandbox."""
-    here = psutil.Process()
-    return {child.pid for helper in here.children() for child in helper.children()}
+    found: set[int] = set()
+    for helper in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {child.pid for child in helper.children()}
+    return found
 
 
 @pytest.fixture
 def workers(sandbox: Sandbox) -> Iterator[Workers]:
-    opened = Workers(sandbox, size=1, limits=Limits(deadline_s=30.0, memory_bytes=256 * 2**20))
+    opened = Workers(sandbox, size=1, limits=Limits(deadline_s=60.0, memory_bytes=2**30))
     yield opened
     opened.close()
 
@@ -52,7 +56,7 @@ async def test_u2_an_expression_is_evaluated_in_another_process_that_stays_warm(
 
 
 async def test_u2_too_much_memory_is_said_and_the_next_expression_works(workers: Workers) -> None:
-    n = 16 * 2**20
+    n = 64 * 2**20
     greedy = {**question("arange(1) + 1", ()), "operands": {}, "region": [[0, 1]], "shapes": []}
     big = {**greedy, "expression": f"arange({n}) * 1.5 + arange({n}) / 3", "region": [[0, n]]}
     with pytest.raises(TooLarge):
@@ -62,7 +66,7 @@ async def test_u2_too_much_memory_is_said_and_the_next_expression_works(workers:
 
 async def test_u2_what_takes_too_long_is_ended(sandbox: Sandbox) -> None:
     workers = Workers(sandbox, size=1, limits=Limits(deadline_s=0.5, memory_bytes=2**30))
-    a = np.zeros(2**22)
+    a = np.zeros(2**23)
     slow = " + ".join(["sin(a) ** 0.3"] * 30)
     before = forks()
     with pytest.raises(TooLarge):
@@ -74,7 +78,7 @@ async def test_u2_what_takes_too_long_is_ended(sandbox: Sandbox) -> None:
 
 
 async def test_u2_an_evaluation_that_nobody_waits_for_is_ended(workers: Workers) -> None:
-    a = np.zeros(2**22)
+    a = np.zeros(2**23)
     slow = " + ".join(["sin(a) ** 0.3"] * 30)
     before = forks()
     task = asyncio.create_task(workers.evaluate(question(slow, a.shape), [a.tobytes()]))
@@ -95,7 +99,7 @@ async def test_u2_values_that_are_not_allowed_cost_no_process(workers: Workers) 
         await workers.evaluate(question("a ** -1", a.shape, "int64"), [a.tobytes()])
     first = forks()
     assert await workers.evaluate(question("a + 1", a.shape, "int64"), [a.tobytes()])
-    assert forks() == first
+    assert forks() <= first
 
 
 # --- readers who go away ---------------------------------------------------------------------

@@ -31,15 +31,19 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[int]:
-    """Serve the application; yield the port."""
+async def serving(protocols: list[BoundedHttp] | None = None) -> AsyncIterator[int]:
+    """Serve the application; yield the port. The protocol of each connection is added to `protocols`."""
+    made = protocols if protocols is not None else []
     config = uvicorn.Config(application, http=BoundedHttp, lifespan="off", log_config=None, access_log=False)
     config.load()
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(
-        lambda: BoundedHttp(config=config, server_state=server.server_state, app_state={}, _loop=loop), "127.0.0.1", 0
-    )
+
+    def protocol() -> BoundedHttp:
+        made.append(BoundedHttp(config=config, server_state=server.server_state, app_state={}, _loop=loop))
+        return made[-1]
+
+    listening = await loop.create_server(protocol, "127.0.0.1", 0)
     async with listening:
         yield listening.sockets[0].getsockname()[1]
 
@@ -65,18 +69,27 @@ async def test_a17_two_hundred_idle_and_half_open_requests_keep_nobody_waiting()
             writer.close()
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nx-slow: ", REQUEST + b"GET / HT"])
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nx-slow: "])
 async def test_a17_a_request_that_does_not_begin_in_time_is_given_up(
     begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    monkeypatch.setattr(connections, "HEAD_S", 0.05)
     async with serving() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(begun)
         async with asyncio.timeout(60):
-            answers = await reader.read()
-        assert answers.count(b"HTTP/1.1 200") == begun.count(REQUEST)
+            assert await reader.read() == b""
         writer.close()
+
+
+async def test_a17_the_next_request_on_a_kept_connection_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as port:
+        streams = await asyncio.open_connection("127.0.0.1", port)
+        assert (await said(streams, REQUEST)).startswith(b"HTTP/1.1 200")
+        monkeypatch.setattr(connections, "HEAD_S", 0.05)
+        async with asyncio.timeout(60):
+            assert await said(streams, b"GET / HT") == b""
+        streams[1].close()
 
 
 async def test_a17_an_endless_head_is_refused() -> None:
@@ -88,15 +101,17 @@ async def test_a17_an_endless_head_is_refused() -> None:
         streams[1].close()
 
 
-async def test_a17_slow_bodies_and_kept_connections_are_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+async def test_a17_slow_bodies_and_kept_connections_are_not_cut_off() -> None:
+    protocols: list[BoundedHttp] = []
     length = 2 * MAX_HEAD_BYTES
-    async with serving() as port:
+    async with serving(protocols) as port, asyncio.timeout(60):
         streams = await asyncio.open_connection("127.0.0.1", port)
         head = f"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n".encode()
         streams[1].write(head + b"x" * (length - 1))
-        await asyncio.sleep(0.5)
+        while not protocols or protocols[0].cycle is None:
+            await asyncio.sleep(0)
+        assert not protocols[0].is_waiting, "the head is there: the body may take its time"
         assert str(length).encode() in await said(streams, b"x")
-        await asyncio.sleep(0.5)
+        assert not protocols[0].is_waiting, "how long a kept connection may be idle is uvicorn's affair"
         assert (await said(streams, REQUEST)).startswith(b"HTTP/1.1 200")
         streams[1].close()

@@ -21,6 +21,11 @@ class BoundedHttp(HttpToolsProtocol):
         self._waiting: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a head has to arrive in time."""
+        return self._waiting is not None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Wait for the first request."""
         super().connection_made(transport)
