@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -25,7 +26,7 @@ async def test_large_slices_are_worked_on_outside_of_the_event_loop(tmp_path: Pa
 
     async def tick() -> None:
         while True:
-            ticks.append(asyncio.get_running_loop().time())
+            ticks.append(time.thread_time())
             await asyncio.sleep(0.001)
 
     loop_thread = threading.current_thread().name
@@ -54,6 +55,9 @@ async def test_large_slices_are_worked_on_outside_of_the_event_loop(tmp_path: Pa
         np.testing.assert_array_equal(decode(answer.content), array[n : n + 150])
     assert codec_threads
     assert loop_thread not in codec_threads
-    pauses = np.diff(ticks) * 1000
-    print(f"longest pause of the event loop {pauses.max():.0f} ms, 99 % below {np.percentile(pauses, 99):.0f} ms")
+    # Between two ticks everything that was ready ran: what a machine is busy with beside us is no part of it.
+    bursts_ms = np.diff(ticks) * 1000
+    print(f"longest burst {bursts_ms.max():.1f} ms of CPU, 99 % below {np.percentile(bursts_ms, 99):.1f} ms")
     assert len(ticks) > 5
+    # Two for the garbage collector, which does not ask.
+    assert np.count_nonzero(bursts_ms > 20) <= 2
