@@ -334,6 +334,9 @@ async def _error_of(response: httpx.Response) -> Caterva2Error:
     if response.status_code in (429, 503):
         return errors.Unavailable(error.detail, retry_after_s=_retry_after(response) or 1)
     log.warning("publisher answers with an error", status=response.status_code, detail=error.detail)
+    if response.status_code == 401 and body is not None:
+        # A clock that is wrong, as a rule: the publisher says so.
+        return UpstreamInvalid(f"The publisher does not let this subscriber in: {error.detail[:300]}")
     return UpstreamInvalid(f"The publisher answered with status {response.status_code}")
 
 
