@@ -1,6 +1,7 @@
 """``cat2cli``: what it prints, where, and its exit code."""
 
 import json
+from urllib.parse import parse_qs
 
 import httpx
 import numpy as np
@@ -82,6 +83,14 @@ def test_of_a_large_array_only_what_is_shown_is_fetched(run, subscriber):
     assert asked == ["[[0, 1, 2, 197, 198, 199], [0, 1, 2, 197, 198, 199]]"]
     code, out, _ = run("show", "foo/large.b2nd", "--json")
     assert json.loads(out) == large.tolist(), "programs get everything"
+
+
+def test_a_file_is_loaded_from_a_url_by_the_subscriber(run, subscriber):
+    subscriber.load_from_url = lambda path, query: httpx.Response(200, json=path)
+    argv = ["load", "https://data.example.org/run7.b2nd?x=1", "@personal/run7.b2nd"]
+    assert run(*argv) == (0, "Dataset stored in @personal/run7.b2nd\n", "")
+    sent = parse_qs(subscriber.requests[-1].content.decode())
+    assert sent == {"remote_url": ["https://data.example.org/run7.b2nd?x=1"]}
 
 
 def test_of_a_large_binary_file_only_the_beginning_is_fetched(run, subscriber):

@@ -17,6 +17,12 @@ def upload(client: Client, args: argparse.Namespace) -> None:
     say(args, str(stored), f"Dataset stored in {stored}")
 
 
+def load(client: Client, args: argparse.Namespace) -> None:
+    """Make the subscriber download a file."""
+    stored = client.load_from_url(args.url, args.dataset)
+    say(args, str(stored), f"Dataset stored in {stored}")
+
+
 def copy(client: Client, args: argparse.Namespace) -> None:
     """Copy a dataset, file or directory."""
     made = client.copy(args.dataset, args.dest)
@@ -98,6 +104,15 @@ COMMANDS = (
         "Send a local file to the subscriber",
         (
             argument("localpath", help="the local file"),
+            argument("dataset", help="path of the new dataset or file: @personal/name, or an existing directory"),
+        ),
+    ),
+    Command(
+        "load",
+        load,
+        "Let the subscriber download a file, from a host that its settings list",
+        (
+            argument("url", help="where the file is: https://..."),
             argument("dataset", help="path of the new dataset or file: @personal/name, or an existing directory"),
         ),
     ),
