@@ -55,7 +55,7 @@ integration: $(SETUP)  ## Run the tests against a real nats-server and PostgreSQ
 e2e: $(SETUP)  ## Run the tests that start every service as a process
 	@$(BIN)/python -m pytest tests/e2e
 
-chaos: $(SETUP)  ## Kill every service a hundred times under load (about half an hour)
+chaos: $(SETUP)  ## Kill every service a hundred times under load (about 40 minutes)
 	@$(BIN)/python -m pytest tests -m chaos --timeout=3600
 
 lint: $(SETUP)  ## Check style and the dependency rules
@@ -67,7 +67,7 @@ type: $(SETUP)  ## Check types
 	@$(BIN)/mypy $(TYPED)
 
 bench: $(SETUP)  ## Measure against the original (docs/performance.md); LONG=1 for longer, WRITE=1 to write the figures there
-	@$(BIN)/python -m bench $(if $(LONG),--long) $(if $(WRITE),--write) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(BIN)/python -m bench $(if $(LONG),--long) $(if $(WRITE),--write) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(DIRECTORY),--directory $(DIRECTORY))
 
 gui: ## Build the web GUI from its source, test it, and check that the committed bundle is what comes out (Node 20)
 	@cd services/subscriber/gui && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalogue import catalogue, catalogues
+from .catalogue import catalogue, large, largest
 from .changes import edited, propagation
 from .cold import cold, distant, readers
 from .hdf5 import hdf5
@@ -28,5 +28,6 @@ WORKLOADS: dict[str, Workload] = {
     "edited": Workload(edited, roots=("changes",)),
     "upload": Workload(upload, roots=(), links=("large",), once=True),
     "catalogue": Workload(catalogue, roots=(), links=("large",), once=True),
-    "catalogues": Workload(catalogues, roots=(), links=("large",), once=True),
+    "large": Workload(large, roots=(), links=("large",), once=True),
+    "largest": Workload(largest, roots=(), links=("large",), once=True),
 }
