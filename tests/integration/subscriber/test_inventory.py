@@ -19,6 +19,7 @@ from caterva2_subscriber.app import create_app
 from caterva2_subscriber.auth.principal import ANONYMOUS, Principal
 from caterva2_subscriber.live import may_see
 from caterva2_subscriber.settings import SubscriberSettings
+from caterva2_subscriber.spaces import inventory
 from caterva2_subscriber.spaces.provider import SpaceProvider
 
 from .conftest import SECRET, Site
@@ -47,9 +48,13 @@ async def upload(client: Any, path: str, content: bytes) -> None:
 
 
 async def found(client: Any, **parameters: Any) -> list[str]:
-    answer = await client.get("/api/search", params=parameters)
-    assert answer.status_code == 200, answer.text
-    return [entry["path"] for entry in answer.json()["entries"]]
+    """Return the paths that a search finds, once all files are described, which takes longer on a busy machine."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answer = await client.get("/api/search", params=parameters)
+            assert answer.status_code == 200, answer.text
+            if not answer.json()["pending"]:
+                return [entry["path"] for entry in answer.json()["entries"]]
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -207,6 +212,25 @@ async def test_a_file_that_failed_its_checks_is_found_by_its_name(site: Site) ->
     async with site.client() as client:
         assert await found(client, q="broken") == ["@public/broken.b2nd"]
         assert await found(client, q="broken", kind="2d") == []
+
+
+async def test_who_was_answered_early_is_told_when_all_is_described(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "PATIENCE_S", -1.0)
+    watcher = Watcher(site, ANONYMOUS)
+    async with site.client() as client:
+        assert await found(client, root="@public") == []
+        many, content = 10 * inventory.BATCH, array()
+        for number in range(many):
+            drop(site, "elsewhere", f"{number}.b2nd", content)
+        directory = site.context.settings.spaces_directory
+        (directory / "public").mkdir(exist_ok=True)
+        (directory / "elsewhere").rename(directory / "public" / "all")
+        answer = (await client.get("/api/search", params={"root": "@public"})).json()
+        assert (answer["total"], answer["pending"] > 0) == (many, True)
+        await watcher.until(("changed", "@public/"))
+        assert len(await found(client, q="10x10", root="@public", limit=1000)) == many
 
 
 async def test_nothing_is_noted_of_users_who_are_gone(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -97,6 +97,7 @@ async def same(site: Site, context: Context) -> None:
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.timeout(400)
 async def test_t6_lost_doubled_and_late_events_end_in_equal_catalogues(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ async def _collect(changes: AsyncIterator[Change], applied: list[Change]) -> Non
         applied.append(change)
 
 
+@pytest.mark.timeout(400)
 def test_t7_a_subscriber_that_was_away_longer_than_events_are_kept_catches_up(tmp_path: Path) -> None:
     data = tmp_path / "data"
     for number in range(1000):

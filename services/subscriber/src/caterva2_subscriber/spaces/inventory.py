@@ -89,6 +89,8 @@ class _Space:
         self.sources: dict[str, set[str]] = {}
         """Datasets that are described by another file of the space."""
         self.hints: set[str] = set()
+        self.answered_early = False
+        """Whether somebody was answered before everything was described, and waits to hear that it is."""
         self.asked = NEVER
         self.walked = NEVER
         self.took = 0.0
@@ -197,6 +199,7 @@ class Inventory:
         while space.unread and time.monotonic() < until and await self._attend(space, walk=False):
             pass
         if space.unread:
+            space.answered_early = True
             self._wake.set()
         return len(space.unread)
 
@@ -333,6 +336,9 @@ class Inventory:
                     space.sources.setdefault(entry.info[SOURCE], set()).add(entry.path)
             if described:
                 self._noted(space.key, [entry.path for entry in described])
+            if space.answered_early and not space.unread:
+                space.answered_early = False
+                self._publish([Change(space.root, Operation.MANIFEST, owner=space.owner)])
 
     def _describe(self, space: _Space, wanted: dict[str, str]) -> list[Entry]:
         described = [entry for path, etag in wanted.items() if (entry := self._describe_one(space, path, etag))]
