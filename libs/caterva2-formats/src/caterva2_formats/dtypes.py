@@ -44,7 +44,8 @@ def parse_dtype(text: str) -> Dtype:
         raise UnsafeContent(f"the text of the data type is longer than {MAX_DTYPE_TEXT} characters")
     try:
         dtype = np.dtype(ast.literal_eval(text)) if text[:1] in "[({" and text else np.dtype(text)
-    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError, OverflowError):
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError, OverflowError, Warning):
+        # Spellings on their way out, such as "a3" for "S3", are errors where an operator has turned warnings into them.
         raise UnsafeContent(f"'{text[:80]}' is not a data type") from None
     return check_dtype(dtype)
 
