@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 
-from caterva2_subscriber.cache import FULL, ChunkStore, VersionKey
+from caterva2_subscriber.cache import BROKEN, FULL, ChunkStore, VersionKey
 from tests.support.require import require
 from tests.unit.subscriber.chunks import KEY, data, kept
 
@@ -118,4 +119,20 @@ def test_f8_a_cache_directory_that_vanished_is_no_error(tmp_path: Path) -> None:
     other = VersionKey("foo", "e", "other", "1")
     assert store.put(other, 9, [kept(other, 0)]) is None
     assert store.get(other, 0) == data(other, 0)
+    store.close()
+
+
+def test_f8_a_cache_directory_that_becomes_unusable_costs_no_answer(tmp_path: Path) -> None:
+    directory = tmp_path / "cache"
+    store = ChunkStore(directory, size=150_000, low=100_000)
+    store.open()
+    store.put(KEY, 9, [kept(KEY, 0, 100_000)])
+    shutil.rmtree(directory)
+    directory.write_text("no directory any more")
+    assert store.missing(KEY, [0, 1]) in ([1], [0, 1])
+    assert store.get(KEY, 0) is None
+    assert store.put(KEY, 9, [kept(KEY, 1, 100_000)]) == BROKEN
+    assert store.claims(KEY) is None
+    store.make_room()
+    assert store.missing(KEY, [0, 1]) == [0, 1]
     store.close()

@@ -18,7 +18,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,13 +150,19 @@ class ChunkStore:
         """Take in what other processes did to the pack of a version, or to those of others of the same dataset."""
         pack = self._packs.get(key)
         if pack is not None:
-            pack.look()
+            self._look_at(pack)
             return
         here = self._file(key)
         known = {self._file(other) for other in list(self._versions.get((key.root, key.path), ()))}
         for file in here.parent.glob(f"{here.name.partition('-')[0]}-*.pack"):
             if file not in known:
                 self._take_in(file)
+
+    def _look_at(self, pack: Pack) -> None:
+        try:
+            pack.look()
+        except OSError as error:
+            self._trouble(error)
 
     def look_around(self) -> None:
         """Take in what other processes did to all packs."""
@@ -167,9 +173,9 @@ class ChunkStore:
             if pack is None:
                 self._take_in(file)
             else:
-                pack.look()
+                self._look_at(pack)
         for pack in known.values():
-            pack.look()
+            self._look_at(pack)
             if not len(pack.present):
                 with self._lock:
                     if not len(pack.present):
@@ -189,13 +195,15 @@ class ChunkStore:
     @contextmanager
     def _my_turn(self) -> Iterator[None]:
         """Keep other threads and processes from evicting and from changing pins."""
-        with self._turn:
-            fd = os.open(self.directory / "turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with self._turn, ExitStack() as stack:
             try:
+                fd = os.open(self.directory / "turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                stack.callback(os.close, fd)
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(fd)
+            except OSError as error:
+                # Two that evict at a time take too much away, and do no harm: packs have locks of their own.
+                self._trouble(error)
+            yield
 
     def _enlist(self, pack: Pack) -> None:
         self._packs[pack.key] = pack
@@ -260,10 +268,11 @@ class ChunkStore:
         except Corrupt as error:
             self.damaged += 1
             log.warning("damaged chunk in the cache, it will be fetched again", reason=str(error))
-            pack.evict([nchunk])
+            self._lose(pack, nchunk)
             return None
         except OSError as error:
             self._trouble(error)
+            pack.offsets[nchunk] = 0  # so that it is fetched again, whatever is wrong with the disk
             return None
         if pack.key != key:
             return None  # it was adopted by another version while it was read
@@ -271,6 +280,13 @@ class ChunkStore:
             self._tick += 1
             pack.used[nchunk] = self._tick
         return data
+
+    def _lose(self, pack: Pack, nchunk: int) -> None:
+        try:
+            pack.evict([nchunk])
+        except OSError as error:
+            self._trouble(error)
+            pack.offsets[nchunk] = 0
 
     def older(self, key: VersionKey) -> VersionKey | None:
         """Return another version of the same dataset of which chunks are kept, the newest one."""
@@ -536,7 +552,7 @@ def _digest(*facts: str) -> str:
 def _modified(file: Path) -> int:
     try:
         return file.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
