@@ -59,6 +59,7 @@ RULES: dict[tuple[str, str], str] = {
     ("get", "/api/list/{path}"): READ,
     ("get", "/api/info/{path}"): READ,
     ("get", "/api/fetch/{path}"): READ,
+    ("post", "/api/fetch/{path}"): READ,
     ("get", "/api/download/{path}"): READ,
     ("get", "/api/chunk/{path}"): READ,
     ("get", "/api/chunks/{path}"): READ,
@@ -112,6 +113,7 @@ BODIES: dict[str, Any] = {
     "/api/tokens": {"name": "x"},
     "/auth/oidc/link": {},
     "/auth/change-password": {"old_password": "foobar11-foobar", "new_password": "foobar11-foobar"},
+    "/api/fetch/{path}": {"slice_": "0"},
     "/api/lazyexpr/": {"name": "x", "expression": "1 + 1"},
     "/api/upload_lazyarr/{path}": {"expression": "1 + 1"},
 }
@@ -136,7 +138,8 @@ def writable(role: str, root: str) -> bool:
 async def published(start: Start) -> Site:
     """The site with the roots ``open`` and ``lab``, each with ``ds.b2nd``, and a user of each role."""
     oidc = {"issuer": "http://127.0.0.1:9", "client_id": "x"}  # no provider answers there
-    site = await start(upstream={"attempts": 1}, auth={"oidc": oidc})
+    loading = {"hosts": ["127.0.0.1:9"], "allow": ["127.0.0.0/8"], "plain": True}  # nor a server of files
+    site = await start(upstream={"attempts": 1}, auth={"oidc": oidc}, load_from_url=loading)
     await site.add(ROOT, superuser=True)
     await site.add(USER)
     await site.add(MEMBER, groups=("xray",))
@@ -173,9 +176,11 @@ async def ask(client: httpx.AsyncClient, method: str, route: str, root: str = "@
         kwargs["json"] = {"src": "@public/ds.b2nd", "dst": f"{root}/moved.b2nd"}
     elif route in ("/api/concat/", "/api/stack/"):
         kwargs["json"] = {"srcs": ["@public/ds.b2nd"], "dst": f"{root}/joined.b2nd", "axis": 0}
+    elif route == "/api/load_from_url/{path}":
+        kwargs["data"] = {"remote_url": "http://127.0.0.1:9/ds.b2nd"}
     elif route == "/api/addnotebook/{path}":
         path = path.replace(".b2nd", ".ipynb")
-    elif route in BODIES:
+    elif route in BODIES and method != "get":
         kwargs["json"] = BODIES[route]
     elif method == "get":
         kwargs["params"] = PARAMS
