@@ -26,7 +26,6 @@ def question(expression: str, shape: tuple[int, ...], dtype: str = "float64") ->
         "operands": {"a": [list(shape), dtype]},
         "argument_of": None,
         "region": [[0, n] for n in shape],
-        "shapes": [list(shape)],
     }
 
 
@@ -50,18 +49,18 @@ async def test_u2_an_expression_is_evaluated_in_another_process_that_stays_warm(
     a = np.linspace(0, 1, 10)
     before = forks()
     for _ in range(3):
-        found = await workers.evaluate(question("sqrt(a) * 2", a.shape), [a.tobytes()])
+        found = await workers.evaluate(question("sqrt(a) * 2", a.shape), [a], a.nbytes)
         np.testing.assert_array_equal(np.frombuffer(found), np.sqrt(a) * 2)
     assert len(forks() - before) == 1
 
 
 async def test_u2_too_much_memory_is_said_and_the_next_expression_works(workers: Workers) -> None:
     n = 64 * 2**20
-    greedy = {**question("arange(1) + 1", ()), "operands": {}, "region": [[0, 1]], "shapes": []}
+    greedy = {**question("arange(1) + 1", ()), "operands": {}, "region": [[0, 1]]}
     big = {**greedy, "expression": f"arange({n}) * 1.5 + arange({n}) / 3", "region": [[0, n]]}
     with pytest.raises(TooLarge):
-        await workers.evaluate(big, [])
-    assert np.frombuffer(await workers.evaluate(greedy, []), np.int64).tolist() == [1]
+        await workers.evaluate(big, [], 8 * n)
+    assert np.frombuffer(await workers.evaluate(greedy, [], 8), np.int64).tolist() == [1]
 
 
 async def test_u2_what_takes_too_long_is_ended(sandbox: Sandbox) -> None:
@@ -70,7 +69,7 @@ async def test_u2_what_takes_too_long_is_ended(sandbox: Sandbox) -> None:
     slow = " + ".join(["sin(a) ** 0.3"] * 30)
     before = forks()
     with pytest.raises(TooLarge):
-        await workers.evaluate(question(slow, a.shape), [a.tobytes()])
+        await workers.evaluate(question(slow, a.shape), [a], a.nbytes)
     async with asyncio.timeout(60):
         while forks() - before:
             await asyncio.sleep(0.05)
@@ -81,7 +80,7 @@ async def test_u2_an_evaluation_that_nobody_waits_for_is_ended(workers: Workers)
     a = np.zeros(2**23)
     slow = " + ".join(["sin(a) ** 0.3"] * 30)
     before = forks()
-    task = asyncio.create_task(workers.evaluate(question(slow, a.shape), [a.tobytes()]))
+    task = asyncio.create_task(workers.evaluate(question(slow, a.shape), [a], a.nbytes))
     async with asyncio.timeout(60):
         while not forks() - before:
             await asyncio.sleep(0.01)
@@ -90,15 +89,15 @@ async def test_u2_an_evaluation_that_nobody_waits_for_is_ended(workers: Workers)
             await task
         while forks() - before:
             await asyncio.sleep(0.05)
-    assert len(await workers.evaluate(question("a", (1,)), [np.zeros(1).tobytes()])) == 8, "its place is free again"
+    assert len(await workers.evaluate(question("a", (1,)), [np.zeros(1)], 8)) == 8, "its place is free again"
 
 
 async def test_u2_values_that_are_not_allowed_cost_no_process(workers: Workers) -> None:
     a = np.arange(3)
     with pytest.raises(InvalidExpression):
-        await workers.evaluate(question("a ** -1", a.shape, "int64"), [a.tobytes()])
+        await workers.evaluate(question("a ** -1", a.shape, "int64"), [a], a.nbytes)
     first = forks()
-    assert await workers.evaluate(question("a + 1", a.shape, "int64"), [a.tobytes()])
+    assert await workers.evaluate(question("a + 1", a.shape, "int64"), [a], a.nbytes)
     assert forks() <= first
 
 

@@ -85,10 +85,9 @@ class Bound:
             "operands": {name: _described(resource) for name, resource in self.operands.items()},
             "argument_of": argument_of,
             "region": region,
-            "shapes": [array.shape for array in arrays],
         }
-        found = await self.workers.evaluate(question, [array.tobytes() for array in arrays])
         shape = tuple(stop - start for start, stop in region)
+        found = await self.workers.evaluate(question, arrays, prod(shape) * term.dtype.itemsize)
         return np.frombuffer(found, term.dtype, prod(shape)).reshape(shape) if found else np.empty(shape, term.dtype)
 
     async def _read(self, read: terms.Read) -> Array:
