@@ -43,10 +43,18 @@ FLAGS = [
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
-PATIENCE_MS = 20_000
-"""How long a test waits for what it expects: plots are drawn without a graphics processor here."""
+PATIENCE_MS = 60_000
+"""How long a test waits for what it expects: plots are drawn without a graphics processor, on a busy machine."""
+TIMEOUT_S = 600
 
 Open = Callable[..., Page]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests in a browser more time than others: what they wait for has limits of its own."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 @pytest.fixture(scope="package")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import time
 
 from playwright.sync_api import Locator, Page
+
+PATIENCE_S = 60.0
 
 _COLOURS = """canvas => {
     const copy = document.createElement('canvas');
@@ -27,7 +31,8 @@ def colours(page: Page) -> int:
 
 def expect_painted(page: Page, at_least: int = 20) -> None:
     """Wait until the plot has many colours."""
-    for _ in range(60):
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
         if colours(page) >= at_least:
             return
         page.wait_for_timeout(100)
@@ -53,7 +58,8 @@ def _pointed(page: Page, x: float, y: float) -> Locator:
     assert box is not None
     value = page.get_by_test_id("pixel")
     left, top = box["x"] + box["width"] * x, box["y"] + box["height"] * y
-    for attempt in range(100):
+    end = time.monotonic() + PATIENCE_S
+    for attempt in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
         # Tiles look at no more than one move in 50 ms, and let the tooltip see only those that they leave out.
         page.mouse.move(left - 3, top - attempt % 3)
         page.mouse.move(left, top, steps=2)

@@ -66,6 +66,8 @@ def _take(url: str, directory: Path) -> None:
             page.goto(path)
             if name in PLOTS:
                 expect_painted(page)
+            if name == "line":
+                expect_painted(page, at_least=2)
             if name == "palette":
                 page.keyboard.press("=")
                 page.get_by_role("dialog").wait_for()

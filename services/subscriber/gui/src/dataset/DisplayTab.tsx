@@ -160,6 +160,7 @@ function PlanePlot({ opened, dims, units, complex, bar }: PlotProps & { dims: Di
           complex={complex}
         />,
       )}
+      {note && current && <p className="vis-strip">{note}</p>}
       <div
         className={slice.isFetching && slice.isPlaceholderData ? 'vis-area loading' : 'vis-area'}
         aria-busy={slice.isFetching}
@@ -167,7 +168,6 @@ function PlanePlot({ opened, dims, units, complex, bar }: PlotProps & { dims: Di
         {slice.isFetching && slice.data && slice.isPlaceholderData && (
           <span className="vis-note chip">Loading slice…</span>
         )}
-        {note && current && <p className="vis-note notice">{note}</p>}
         {slice.error && (
           <p className="vis-note notice bad" role="alert">
             {slice.error.message}{' '}

@@ -161,16 +161,16 @@ export function Line({ path, version, dims, length, view, setView, units, comple
           onClose={() => setChoosing(false)}
         />
       )}
+      {scale === 'log' && extent !== null && extent.min <= 0 && (
+        <p className="vis-strip">Values of zero and below are not drawn on a logarithmic scale.</p>
+      )}
+      {whole.data && extent === null && length > 0 && (
+        <p className="vis-strip">There is nothing to draw: none of these values is a finite number.</p>
+      )}
       <div
         className={whole.isFetching || detail.isFetching ? 'vis-area loading' : 'vis-area'}
         aria-busy={whole.isFetching}
       >
-        {scale === 'log' && extent !== null && extent.min <= 0 && (
-          <p className="vis-note notice">Values of zero and below are not drawn on a logarithmic scale.</p>
-        )}
-        {whole.data && extent === null && length > 0 && (
-          <p className="vis-note notice">There is nothing to draw: none of these values is a finite number.</p>
-        )}
         {error && (
           <p className="vis-note notice bad" role="alert">
             {error.message}{' '}
