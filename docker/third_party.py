@@ -1,7 +1,6 @@
 """Print the third-party requirements of the packages in the given folders, one a line.
 
-The Dockerfiles install these before they copy any source, so that a change of our own code does not install the
-world again.
+The locks of the images are made from these (``make_locks.py``).
 """
 
 import re

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from typing import Any
 
 import pytest
+from packaging.utils import canonicalize_name
 
+from tests.deploy.compose import REPOSITORY
 from tests.deploy.engine import docker
 
 MAX_BYTES = 450_000_000
@@ -98,3 +101,30 @@ def test_a_broker_alone_brings_its_own_bus_becomes_healthy_and_ends_at_sigterm(i
         assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
     finally:
         docker("rm", "-f", "-v", container)
+
+
+def test_a20_an_image_lists_every_package_in_it(images: dict[str, str], role: str) -> None:
+    script = (
+        "import json; from importlib.metadata import distributions; "
+        "print(json.dumps(sorted([each.name, each.version] for each in distributions())))"
+    )
+    there = {
+        (canonicalize_name(name), version)
+        for name, version in json.loads(inside(images[role], f"python -c '{script}'"))
+    }
+    listed = json.loads(inside(images[role], "cat /venv/sbom.cdx.json"))
+    assert listed["bomFormat"] == "CycloneDX"
+    assert listed["metadata"]["component"]["name"] == f"caterva2-{role}"
+    components = {(canonicalize_name(each["name"]), each["version"]) for each in listed["components"]}
+    components.add((f"caterva2-{role}", listed["metadata"]["component"]["version"]))
+    assert there == components
+
+
+def test_a20_an_image_has_what_its_lock_names(images: dict[str, str], role: str) -> None:
+    lock = (REPOSITORY / "docker" / "locks" / f"{role}.txt").read_text()
+    locked = {canonicalize_name(name): version for name, version in re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", lock)}
+    components = json.loads(inside(images[role], "cat /venv/sbom.cdx.json"))["components"]
+    foreign = {
+        canonicalize_name(each["name"]): each["version"] for each in components if "caterva2" not in each["name"]
+    }
+    assert foreign == locked
