@@ -9,6 +9,8 @@ import hypothesis
 import pytest
 
 from demo.make_hdf5_example import make_hdf5_example
+from tests.deploy.engine import running
+from tests.support import containers
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
@@ -28,17 +30,27 @@ def _free_port() -> int:
     return free_port()
 
 
+@pytest.fixture(scope="session", name="_containers")
+def containers_can_be_had() -> Iterator[None]:
+    """A Docker engine, where the servers of tests shall run in containers."""
+    if not containers.wanted():
+        yield
+        return
+    with running():
+        yield
+
+
 @pytest.fixture
-def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
+def nats_server(tmp_path: Path, _containers: None) -> Iterator[NatsServer]:
     """A running nats-server with an empty store."""
-    with NatsServer(tmp_path / "nats").start_ready() as server:
+    with containers.nats_server(tmp_path / "nats").start_ready() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres(_containers: None) -> Iterator[Postgres]:
     """A running PostgreSQL server for the whole session; use `postgres_url` for a database."""
-    server = Postgres()
+    server = containers.postgres()
     try:
         yield server
     finally:

@@ -92,7 +92,7 @@ class NatsServer(Process):
     def start_ready(self) -> NatsServer:
         """Start the server and wait until it answers."""
         self.start()
-        wait_until(self._answers, timeout_s=10, what=f"nats-server answers\n{self.output}")
+        wait_until(self._answers, timeout_s=60, what=f"nats-server answers\n{self.output}")
         return self
 
     def wipe(self) -> None:
