@@ -83,5 +83,5 @@ def project(file: str, directory: Path, settings: dict[str, str]) -> Iterator[Pr
     try:
         yield made
     finally:
-        made.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
+        made.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
         docker("image", "prune", "-f", "--filter", "label=org.opencontainers.image.licenses=BSD-3-Clause", check=False)

@@ -51,4 +51,4 @@ def images(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
     with project("compose.yaml", tmp_path_factory.mktemp("build"), {}) as build:
         build.compose("build", timeout_s=1500)
     yield {role: f"caterva2-{role}:{TAG}" for role in ("broker", "publisher", "subscriber")}
-    docker("builder", "prune", "--force", "--keep-storage=6GB", check=False, timeout_s=300)
+    docker("builder", "prune", "--force", "--keep-storage=6GB", check=False, timeout_s=900)

@@ -297,6 +297,14 @@ def test_a11_a_nats_of_ones_own_may_ask_for_nkeys_and_tls() -> None:
         render({**TRIAL, "nats": {"nkeys": True}})
 
 
+def test_u10_nobody_joins_without_the_token_because_a_proxy_passed_it_on() -> None:
+    (broker,) = find(render(TRIAL), "StatefulSet", "site-broker")["spec"]["template"]["spec"]["containers"]
+    assert environment(broker)["CATERVA2_TRUST_LOOPBACK"] == "false"
+    for file in ("compose.yaml", "compose.two-sites.yaml"):
+        services = yaml.safe_load((REPOSITORY / file).read_text())["services"]
+        assert services["broker"]["environment"]["CATERVA2_TRUST_LOOPBACK"] == "false"
+
+
 def test_a23_only_the_migration_knows_the_role_that_owns_the_tables() -> None:
     knowing = {
         name
