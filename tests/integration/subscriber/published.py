@@ -47,6 +47,16 @@ def decode(frame: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(opened[()] if opened.ndim == 0 else opened[:])
 
 
+def wait_cached(service: Service, path: str) -> None:
+    """Wait until all of a dataset is in the cache; ask a process that did not fetch it.
+
+    Readers get their chunks a moment before the cache does.
+    """
+    wait_until(
+        lambda: service.get(f"/api/plan/{path}").json()["link_chunks"] == 0, timeout_s=60, what=f"{path} is cached"
+    )
+
+
 def subscribe(service: Service, root: str, *, count: int | None = None) -> None:
     """Let a subscriber follow a root, and wait until it lists `count` paths (any number above 0 by default)."""
     httpx.post(f"{service.url}/api/subscribe/{root}", trust_env=False, timeout=30).raise_for_status()

@@ -77,7 +77,13 @@ def test_every_worker_follows_what_one_was_told_to_follow(sub: Service) -> None:
 
 def test_f7_a_killed_worker_loses_nothing_and_is_replaced(site: Site, sub: Service) -> None:
     expected = noise(100, 100)
+    kept = counter(sub, "cache_disk_bytes")
     np.testing.assert_array_equal(fetch(sub, "foo/kept.b2nd", "0:95"), expected[0:95])
+    wait_until(
+        lambda: counter(sub, "cache_disk_bytes") - kept > expected.nbytes // 2,
+        timeout_s=60,
+        what="the chunks are in the cache, a moment after their reader has them",
+    )
     fetched = chunk_requests(site.publishers["foo"])
     for victim in workers(sub):
         os.kill(victim, signal.SIGKILL)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.processes import Service
 from tests.support.site import Site
 
-from .published import chunk_requests, counter, decode, fetch, make_array, noise, subscribe
+from .published import chunk_requests, counter, decode, fetch, make_array, noise, subscribe, wait_cached
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,7 @@ def test_what_one_subscriber_fetched_the_other_has_when_it_is_killed(site: Site,
     first, second = site.subscribers
     expected = noise(100, 100)
     np.testing.assert_array_equal(fetch(first, "foo/kept.b2nd", "0:95"), expected[0:95])
+    wait_cached(second, "foo/kept.b2nd")
     first.kill()
     before = chunk_requests(pub)
     np.testing.assert_array_equal(fetch(second, "foo/kept.b2nd", "1:99"), expected[1:99])
