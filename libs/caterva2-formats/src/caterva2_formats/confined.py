@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Self
 
-from caterva2.errors import Caterva2Error, ChunkNotFound, UnsafeContent
+from caterva2.errors import Caterva2Error, ChunkNotFound, Unavailable, UnsafeContent
 from caterva2.paths import check_path
 from caterva2.wire import Kind
 
@@ -35,6 +35,7 @@ class ConfinedHandle:
         self._sandbox = sandbox
         self._lock = threading.Lock()
         self._confined: Confined | None = None
+        self._closed = False
 
     def ask(self, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Put a question to the process. Raises as `Confined.ask`, and VersionChanged."""
@@ -42,6 +43,10 @@ class ConfinedHandle:
             self.opened.check()
             if self._confined is None:
                 self._confined = self._sandbox.start(self.opened.fd)
+            if self._closed:
+                # The service ended while the process was started: nobody else would end it.
+                self._stop()
+                raise Unavailable("the service is stopping")
             try:
                 answer = self._confined.ask(question)
             except UnsafeContent:
@@ -58,6 +63,7 @@ class ConfinedHandle:
 
     def close(self) -> None:
         """End the process and close the file."""
+        self._closed = True
         self._stop()
         self.opened.close()
 
