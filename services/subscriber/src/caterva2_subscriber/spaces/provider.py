@@ -114,8 +114,10 @@ class SpaceProvider:
         file = await self._library.open(principal, record.file)
         root, _, rel = record.file.partition("/")
         directory = self.directory(principal, root)
-        source = await self._foreign.threads.run(self._open_member, directory, rel, record.member)
-        return SpaceResource(described.path, source, file.mtime or 0.0, self._foreign.threads)
+        # Opened as a resource, which closes itself, also where the reader goes away meanwhile.
+        return await self._foreign.threads.run(
+            self.open_in_file, directory, described.path, rel, record.member, file.mtime or 0.0
+        )
 
     # --- in a thread ---------------------------------------------------------------------
     def look_into(self, directory: Path, root: str, rel: str) -> SpaceResource | UnreadableResource | records.Record:
