@@ -20,6 +20,7 @@ from caterva2_formats.sandbox import Limits, Sandbox
 from caterva2_formats.unfold import unfold
 from demo.make_hdf5_example import make_hdf5_example
 from tests.conformance.roots import read
+from tests.support.processes import wait_until
 from tests.unit.formats.arrays import same
 from tests.unit.formats.test_hdf5 import writer
 from tests.unit.formats.test_sandbox import helpers
@@ -105,6 +106,16 @@ def test_u5_chunks_of_a_confined_process_are_checked(confined: ConfinedHDF5, exa
         source._handle.ask = lambda question: ({}, ask(question)[1][:-1])  # type: ignore[method-assign]
         with pytest.raises(UnsafeContent):
             source.chunk(0)
+
+
+def test_a_file_that_is_opened_after_the_end_is_closed_when_it_is_given_back(sandbox: Sandbox, example: str) -> None:
+    before = confined_processes()
+    confined = ConfinedHDF5(sandbox)
+    confined.close()
+    with confined.open_member(example, "scalar") as source:
+        assert same(read(source), np.float64(123.456))
+        (process,) = [process for process in confined_processes() if process not in before]
+    wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE, timeout_s=30, what="its process at its end")
 
 
 def test_f15_a_replaced_file_is_another_version(confined: ConfinedHDF5, example: str, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ class OpenFiles(Generic[H]):
         self._make = make
         self._lock = threading.Lock()
         self._handles: OrderedDict[str, H] = OrderedDict()
+        self._closed = False
 
     def acquire(self, path: str, opener: Callable[[], OpenFile] | None = None) -> H:
         """Return the present version of a file; give it back by `release`.
@@ -197,6 +198,9 @@ class OpenFiles(Generic[H]):
         """Give back what `acquire` returned."""
         with self._lock:
             handle.users -= 1
+            if self._closed:
+                # Threads that are left to end by themselves may open files late: nobody else would close those.
+                self._handles.clear()
             if not handle.users and handle not in self._handles.values():
                 handle.close()
 
@@ -208,6 +212,7 @@ class OpenFiles(Generic[H]):
     def close(self) -> None:
         """Close every file that nobody reads; the others close when they are given back."""
         with self._lock:
+            self._closed = True
             for path in list(self._handles):
                 self._drop(path)
 
