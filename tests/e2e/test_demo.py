@@ -49,7 +49,7 @@ class Demo:
     def stop(self) -> int:
         """Press Ctrl-C and return the exit code."""
         self.popen.send_signal(signal.SIGINT)
-        self.said += self.popen.communicate(timeout=15)[0]
+        self.said += self.popen.communicate(timeout=60)[0]
         return self.popen.returncode
 
 

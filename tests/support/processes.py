@@ -127,7 +127,7 @@ class Process:
         assert self._popen is not None, "not started"
         self._popen.send_signal(number)
 
-    def wait(self, timeout_s: float = 10) -> int:
+    def wait(self, timeout_s: float = 60) -> int:
         """Wait for the end of the program and return its exit code (negative: the signal that ended it)."""
         assert self._popen is not None, "not started"
         try:
@@ -135,7 +135,7 @@ class Process:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{Path(self.command[0]).name} did not end in {timeout_s} s\n{self.output}") from None
 
-    def terminate(self, timeout_s: float = 10) -> int:
+    def terminate(self, timeout_s: float = 60) -> int:
         """End the program as an administrator would (SIGTERM) and return its exit code."""
         self.send(signal.SIGTERM)
         return self.wait(timeout_s)

@@ -30,7 +30,7 @@ def configure(level: str, *, json: bool | None = None) -> None:
         One JSON object per line; None decides by whether stderr is a terminal.
     """
     as_json = not sys.stderr.isatty() if json is None else json
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*_ENRICH, structlog.stdlib.ExtraAdder()],
@@ -42,6 +42,17 @@ def configure(level: str, *, json: bool | None = None) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what stderr is at that time: it may be replaced after the logs were configured."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)  # noqa: T201
+        except Exception:  # noqa: BLE001 - what handlers do: the log never ends the work that it tells of
+            self.handleError(record)
 
 
 def _renderer(*, as_json: bool) -> list[Any]:
