@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.processes import wait_until
+
 from .conftest import Open
 from .content import events, every_dtype, mosaic, stack
 from .looking import expect_painted, point_at, tooltip_at
@@ -153,17 +155,19 @@ def test_lines_are_compared_and_the_comparison_is_a_link(visit: Open) -> None:
     lines = page.get_by_role("list", name="Lines")
     expect(lines).to_contain_text("lab/tomo/stack.b2nd[3,5,:]")
     expect(lines).to_contain_text("lab/tomo/stack.b2nd[3,4,:]")
+
+    def values_of_both() -> bool:
+        shown = tooltip_at(page, 0.5, 0.5)
+        at = re.search(r"D2=(\d+)", shown)
+        return at is not None and {str(stack()[3, row, int(at[1])]) for row in (5, 4)} <= set(shown.split())
+
+    wait_until(values_of_both, timeout_s=60, what="the values of both lines where the pointer is")
     page.get_by_role("button", name="Compare…").click()
     page.get_by_label("Dataset to compare with").fill("column")
     page.get_by_role("button", name=re.compile("column")).click()
     expect(lines).to_contain_text("lab/odd/column.b2nd[:,0]")
     page.reload()
     expect(lines).to_contain_text("lab/odd/column.b2nd[:,0]")
-    # The longest line sets the axis: the open one is at its left end.
-    shown = tooltip_at(page, 0.02, 0.2)
-    at = re.search(r"D2=(\d+)", shown)
-    assert at is not None
-    assert {str(stack()[3, row, int(at[1])]) for row in (5, 4)} <= set(shown.split())
     page.get_by_label("Remove lab/odd/column.b2nd[:,0]").click()
     expect(page).not_to_have_url(re.compile("column"))
 
