@@ -113,7 +113,7 @@ CONTAINER_TESTS := tests/integration/messaging/test_bus.py::test_n4_events_arriv
 	tests/integration/messaging/test_bus.py::test_f2_a_killed_nats_loses_no_confirmed_event \
 	tests/integration/subscriber/test_migrate.py
 
-deploy-test: $(SETUP_DEPLOY)  ## Run images, compose and chart for real (needs Docker; about 10 minutes)
+deploy-test: $(SETUP_DEPLOY)  ## Run images, compose and chart for real (needs Docker; about a quarter of an hour)
 	@CATERVA2_TEST_CONTAINERS=1 $(BIN)/python -m pytest tests/deploy $(CONTAINER_TESTS)
 
 clean:  ## Remove .venv and what the demo keeps

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.compose import TAG, project
+from tests.deploy.compose import REPOSITORY, TAG, project
 from tests.deploy.engine import docker, running
 from tests.support.require import require_all
 
@@ -52,3 +53,13 @@ def images(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
         build.compose("build", timeout_s=1500)
     yield {role: f"caterva2-{role}:{TAG}" for role in ("broker", "publisher", "subscriber")}
     docker("builder", "prune", "--force", "--keep-storage=6GB", check=False, timeout_s=900)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that the site publishes as `examples`: a copy of root-example."""
+    copy = tmp_path_factory.mktemp("data") / "root"
+    shutil.copytree(REPOSITORY / "root-example", copy)
+    for path in [copy, *copy.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return copy

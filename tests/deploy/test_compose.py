@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,16 +22,6 @@ from tests.support.processes import wait_until
 OURS = {"broker", "publisher-examples", "publisher-hdf5", "subscriber"}
 SERVICES = OURS | {"nats", "postgres"}
 """What runs; `migration` and the preparation of volumes have ended."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that the site publishes as `examples`: a copy of root-example."""
-    copy = tmp_path_factory.mktemp("data") / "root"
-    shutil.copytree(REPOSITORY / "root-example", copy)
-    for path in [copy, *copy.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return copy
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import ssl
 import threading
 from collections.abc import Iterator
@@ -73,16 +72,6 @@ def pictures(engine: None) -> dict[str, str]:
         file = STAND_INS / f"{name}.Dockerfile"
         docker("build", "--quiet", "-t", f"caterva2-stand-in-{name}:test", "-f", file, STAND_INS, timeout_s=900)
     return {f"{name.upper()}_IMAGE": f"caterva2-stand-in-{name}:test" for name in ("caddy", "prometheus")}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory that the site publishes as `examples`."""
-    directory = tmp_path_factory.mktemp("data") / "root"
-    shutil.copytree(REPOSITORY / "root-example", directory)
-    for path in [directory, *directory.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return directory
 
 
 @pytest.fixture(scope="module")
