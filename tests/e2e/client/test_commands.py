@@ -120,6 +120,10 @@ def test_users_and_their_groups_and_rights(as_user, cat2cli):
     assert cat2cli("--user", "ada@example.com", "--pass", password, "whoami").stdout.startswith("ada@example.com;")
     assert "'email': 'ada@example.com'" in as_user("lsu", "ada@example.com")
     assert json.loads(as_user("listusers", "ada@example.com", "--json"))[0]["email"] == "ada@example.com"
+    assert as_user("quota", "ada@example.com", "2K") == "ada@example.com: 0 B, of 2.00 KiB\n"
+    assert "ada@example.com: 0 B, of 2.00 KiB\n" in as_user("quota")
+    assert as_user("quota", "ada@example.com", "none") == "ada@example.com: 0 B, no limit\n"
+    assert as_user("identity") == ""
     assert as_user("group", "add", "xray", "Beam", "time") == "Group added: xray\n"
     assert as_user("group", "join", "xray", "ada@example.com") == "ada@example.com joined xray\n"
     assert as_user("group") == "xray - Beam time: ada@example.com\n"

@@ -322,7 +322,8 @@ async def test_administration_of_users_as_clients_of_the_original_do_it(site: Si
         assert bad.json()["detail"] == "Error in adding c@b.com: Password should be at least 8 characters"
         everyone = (await root.get("/api/listusers/")).json()
         assert {entry["email"] for entry in everyone} == {"root@example.com", USER, "a@b.com"}
-        assert set(everyone[0]) == {"id", "email", "is_active", "is_superuser", "is_verified"}
+        known = {"id", "email", "is_active", "is_superuser", "is_verified"}
+        assert set(everyone[0]) == known | {"used_bytes", "quota_bytes"}
         assert [entry["email"] for entry in (await user.get("/api/listusers/")).json()] == [USER]
         assert (await root.get("/api/listusers/", params={"username": "x@y.zz"})).json() == []
         assert (await user.get("/api/deluser/a@b.com")).json()["detail"] == "Only superusers can delete users"

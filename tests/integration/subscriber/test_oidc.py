@@ -294,6 +294,53 @@ async def test_a9_an_identity_is_linked_by_whoever_is_logged_in(sites: Callable[
         assert (await client.get("/api/me")).json()["email"] == USER
 
 
+async def test_a9_an_identity_is_unlinked_unless_it_is_the_only_way_in(
+    sites: Callable[..., Any], provider: Provider
+) -> None:
+    site = await sites()
+    await site.add(USER)
+    async with site.client() as client, site.client() as elsewhere:
+        await sign_in(client)
+        [ada] = (await client.get("/api/identities")).json()
+        assert ada == {"id": ada["id"], "issuer": provider.issuer, "subject": "ada-1", "current": True}
+        refused = await client.delete(f"/api/identities/{ada['id']}")
+        assert refused.status_code == 409
+        assert "choose a password first" in refused.json()["detail"]
+
+        provider.person = {"sub": "user-1", "email": USER, "email_verified": True}
+        await client.post("/auth/jwt/login", data={"username": USER, "password": PASSWORD})
+        await elsewhere.post("/auth/jwt/login", data={"username": USER, "password": PASSWORD})
+        assert (await client.delete(f"/api/identities/{ada['id']}")).status_code == 404, "it is somebody else's"
+        body = {"name": "x", "scopes": ["read"]}
+        reading = {"Authorization": f"Bearer {(await client.post('/api/tokens', json=body)).json()['token']}"}
+        begun = (await client.post("/auth/oidc/link", json={})).json()
+        await client.get(await at_provider(client, begun["url"]))
+        [linked] = (await client.get("/api/identities")).json()
+        async with site.client(headers=reading) as script:
+            assert (await script.delete(f"/api/identities/{linked['id']}")).status_code == 403
+        assert (await client.delete(f"/api/identities/{linked['id']}")).status_code == 204
+        assert (await client.get("/api/me")).json()["email"] is None
+        assert (await elsewhere.get("/api/me")).json()["email"] is None, "sessions that it began end too"
+    async with site.client() as client:
+        assert (await sign_in(client)).status_code == 400, "the identity is nobody's now"
+    done = {(entry.action, entry.actor, entry.target) for entry in await site.context.accounts.audit.read()}
+    assert {("link identity", USER, "user-1"), ("unlink identity", USER, "user-1")} <= done
+
+
+async def test_a9_of_two_identities_one_is_left(sites: Callable[..., Any], provider: Provider) -> None:
+    site = await sites()
+    async with site.client() as client:
+        await sign_in(client)
+        account = await site.context.accounts.find_user("ada@example.org")
+        for issuer, subject in ((provider.issuer, "ada-2"), ("https://former.example.org", "ada")):
+            await site.context.accounts.identities.link(issuer, subject, account.id)
+        ids = {one["subject"]: one["id"] for one in (await client.get("/api/identities")).json()}
+        assert (await client.delete(f"/api/identities/{ids['ada-2']}")).status_code == 204
+        await sign_in(client)
+        kept = await client.delete(f"/api/identities/{ids['ada-1']}")
+        assert kept.status_code == 409, "nobody signs in by the former provider"
+
+
 async def test_a9_who_may_have_an_account(sites: Callable[..., Any], provider: Provider) -> None:
     for settings in ({"accounts": False}, {"domains": ["example.net"]}, {"site": {"maxusers": 1}}):
         site = await sites(**settings)
@@ -400,4 +447,11 @@ async def test_what_a_user_uses_and_may_use_is_in_me(start: Start) -> None:
         await client.post("/api/upload/@personal/x.bin", files={"file": ("x.bin", b"x" * 100)})
         me = (await client.get("/api/me")).json()
         assert me["used_bytes"] == me["site_used_bytes"] > 0
+        await site.add("root@example.com", superuser=True)
+        async with await site.as_user("root@example.com") as root:
+            listed = {user["email"]: user for user in (await root.get("/api/listusers/")).json()}
+            assert [listed[USER][name] for name in names[:2]] == [me["used_bytes"], 5000]
+            assert [listed["root@example.com"][name] for name in names[:2]] == [0, None]
+            changed = (await root.patch(f"/api/users/{USER}", json={"quota": "2K"})).json()
+            assert [changed[name] for name in names[:2]] == [me["used_bytes"], 2048]
         assert [(await nobody.get("/api/me")).json()[name] for name in names] == [None] * 4

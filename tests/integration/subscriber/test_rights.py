@@ -51,6 +51,8 @@ RULES: dict[tuple[str, str], str] = {
     ("get", "/api/tokens"): USERS,
     ("post", "/api/tokens"): USERS,
     ("delete", "/api/tokens/{token_id}"): USERS,
+    ("get", "/api/identities"): USERS,
+    ("delete", "/api/identities/{identity_id}"): USERS,
     ("get", "/api/usage"): USERS,
     ("get", "/api/listusers/"): USERS,
     ("get", "/api/groups"): USERS,
@@ -168,7 +170,11 @@ async def clients(site: Site, stack: AsyncExitStack) -> dict[str, httpx.AsyncCli
 
 async def ask(client: httpx.AsyncClient, method: str, route: str, root: str = "@public") -> httpx.Response:
     path = route.replace("{path}", f"{root}/ds.b2nd").replace("{root}", root).replace("{name}", root)
-    path = path.replace("{username}", "nobody@example.com").replace("{token_id}", "0" * 32)
+    path = (
+        path.replace("{username}", "nobody@example.com")
+        .replace("{token_id}", "0" * 32)
+        .replace("{identity_id}", "0" * 32)
+    )
     kwargs: dict[str, Any] = {}
     if route in ("/api/upload/{path}", "/api/append/{path}"):
         kwargs["files"] = {"file": ("ds.b2nd", frame(np.arange(10)))}

@@ -47,6 +47,7 @@ READS = {
     "usage": "/api/usage",
     "me": "/api/me",
     "tokens": "/api/tokens",
+    "identities": "/api/identities",
     "users": "/api/listusers/",
     "user": "/api/listusers/?username=ada@example.com",
     "groups": "/api/groups",

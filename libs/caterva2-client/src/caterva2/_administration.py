@@ -35,6 +35,22 @@ def revoke_token(token_id: str) -> Operation[None]:
     yield Call("DELETE", f"/api/tokens/{_part(token_id)}", repeatable=True)
 
 
+def list_identities() -> Operation[list[dict[str, Any]]]:
+    """Identities at an OpenID provider by which the user signs in."""
+    return parse_json((yield Call("GET", "/api/identities")), list)
+
+
+def unlink_identity(identity_id: str) -> Operation[None]:
+    """Take such an identity from the user's account."""
+    yield Call("DELETE", f"/api/identities/{_part(identity_id)}")
+
+
+def set_quota(user: str, quota: int | str | None) -> Operation[dict[str, Any]]:
+    """Say how much a user's files may take."""
+    body = {"quota": quota}
+    return parse_json((yield Call("PATCH", f"/api/users/{_part(user)}", body=body, repeatable=True)), dict)
+
+
 def list_groups() -> Operation[list[dict[str, Any]]]:
     """Groups that the user may see."""
     return parse_json((yield Call("GET", "/api/groups")), list)

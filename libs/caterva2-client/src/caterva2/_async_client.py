@@ -257,8 +257,18 @@ class AsyncClient(BaseClient):
         return await self._run(operations.delete_user(user))
 
     async def listusers(self, username: str | None = None) -> list[dict[str, Any]]:
-        """Return facts about one user, or about all."""
+        """Return facts about one user, or about all: among them ``used_bytes``, and ``quota_bytes`` or None."""
         return await self._run(operations.list_users(username))
+
+    async def set_quota(self, user: str, quota: int | str | None) -> dict[str, Any]:
+        """Let a user's files take so many bytes, or ``"10G"``; None for no limit. Only superusers can.
+
+        Returns
+        -------
+        dict
+            Facts about the user, as `listusers` has them.
+        """
+        return await self._run(administration.set_quota(user, quota))
 
     # --- changes by others ---------------------------------------------------------------------
     def events(self, *roots: str, last_id: str | None = None) -> AsyncIterator[Event]:
@@ -326,6 +336,20 @@ class AsyncClient(BaseClient):
     async def revoke_token(self, token_id: str) -> None:
         """Revoke an API token."""
         await self._run(administration.revoke_token(token_id))
+
+    async def list_identities(self) -> list[dict[str, Any]]:
+        """Return the identities at an OpenID provider by which the user signs in."""
+        return await self._run(administration.list_identities())
+
+    async def unlink_identity(self, identity_id: str) -> None:
+        """Take such an identity from the user's account; all sessions of the user end.
+
+        Raises
+        ------
+        Conflict
+            If it is the only way into the account.
+        """
+        await self._run(administration.unlink_identity(identity_id))
 
     async def list_groups(self) -> list[dict[str, Any]]:
         """Return the groups that this user may see, with their members."""

@@ -325,8 +325,18 @@ class Client(BaseClient):
         return self._run(operations.delete_user(user))
 
     def listusers(self, username: str | None = None) -> list[dict[str, Any]]:
-        """Return facts about one user, or about all."""
+        """Return facts about one user, or about all: among them ``used_bytes``, and ``quota_bytes`` or None."""
         return self._run(operations.list_users(username))
+
+    def set_quota(self, user: str, quota: int | str | None) -> dict[str, Any]:
+        """Let a user's files take so many bytes, or ``"10G"``; None for no limit. Only superusers can.
+
+        Returns
+        -------
+        dict
+            Facts about the user, as `listusers` has them.
+        """
+        return self._run(administration.set_quota(user, quota))
 
     # --- changes by others ---------------------------------------------------------------------
     def events(self, *roots: str, last_id: str | None = None) -> Iterator[Event]:
@@ -394,6 +404,20 @@ class Client(BaseClient):
     def revoke_token(self, token_id: str) -> None:
         """Revoke an API token."""
         self._run(administration.revoke_token(token_id))
+
+    def list_identities(self) -> list[dict[str, Any]]:
+        """Return the identities at an OpenID provider by which the user signs in."""
+        return self._run(administration.list_identities())
+
+    def unlink_identity(self, identity_id: str) -> None:
+        """Take such an identity from the user's account; all sessions of the user end.
+
+        Raises
+        ------
+        Conflict
+            If it is the only way into the account.
+        """
+        self._run(administration.unlink_identity(identity_id))
 
     def list_groups(self) -> list[dict[str, Any]]:
         """Return the groups that this user may see, with their members."""

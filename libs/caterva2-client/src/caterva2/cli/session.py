@@ -85,6 +85,24 @@ def _print_tokens(client: Client, args: argparse.Namespace) -> None:
         print(f"{one['id']}  {one['name']}  [{' '.join(one['scopes'])}]  until {_day(one['expires_at'])}, {used}")
 
 
+def identity(client: Client, args: argparse.Namespace) -> None:
+    """List or unlink identities at an OpenID provider."""
+    if args.action == "unlink":
+        if args.id is None:
+            raise CommandError("identity unlink needs the id of an identity")
+        client.unlink_identity(args.id)
+        say(args, args.id, f"Identity unlinked: {args.id}")
+        return
+    found = client.list_identities()
+    if args.json:
+        print_json(found)
+        return
+    for one in found:
+        print(
+            f"{one['id']}  {one['subject']} at {one['issuer']}{'' if one['current'] else ' (not used here any more)'}"
+        )
+
+
 def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d")
 
@@ -114,6 +132,15 @@ COMMANDS = (
             argument("argument", nargs="?", help="name of the new token, or id of the one to revoke"),
             _SCOPES,
             _DAYS,
+        ),
+    ),
+    Command(
+        "identity",
+        identity,
+        "List or unlink identities at an OpenID provider by which you sign in; they are linked in the GUI",
+        (
+            argument("action", choices=("list", "unlink"), nargs="?", default="list"),
+            argument("id", nargs="?", help="which one to unlink"),
         ),
     ),
 )

@@ -7,8 +7,8 @@ import secrets
 import string
 
 from .._client import Client
-from ._commands import Command, argument
-from ._output import print_json, say
+from ._commands import Command, CommandError, argument
+from ._output import human_size, print_json, say
 
 
 def adduser(client: Client, args: argparse.Namespace) -> None:
@@ -37,6 +37,22 @@ def listusers(client: Client, args: argparse.Namespace) -> None:
         print(user)
 
 
+def quota(client: Client, args: argparse.Namespace) -> None:
+    """Print what users' files take and may take, or set what those of one may take."""
+    if args.size is None:
+        found = client.listusers(args.user)
+        if args.user is not None and not found:
+            raise CommandError(f"there is no user {args.user}")
+    else:
+        found = [client.set_quota(args.user, None if args.size == "none" else args.size)]
+    if args.json:
+        print_json(found)
+        return
+    for user in found:
+        limit = "no limit" if user["quota_bytes"] is None else f"of {human_size(user['quota_bytes'])}"
+        print(f"{user['email']}: {human_size(user['used_bytes'])}, {limit}")
+
+
 COMMANDS = (
     Command(
         "adduser",
@@ -57,5 +73,14 @@ COMMANDS = (
         "List the users",
         (argument("user", nargs="?", help="only this one"),),
         aliases=("lsu",),
+    ),
+    Command(
+        "quota",
+        quota,
+        "Show what users' files take, or say how much those of one user may take",
+        (
+            argument("user", nargs="?", help="e-mail address (default: all users)"),
+            argument("size", nargs="?", help="such as 500M or 10G, or none for no limit (default: show it)"),
+        ),
     ),
 )

@@ -411,6 +411,26 @@ class Accounts:
         self._forget()
         await self.audit.record("revoke token", principal.name, caller, target=str(token_id))
 
+    # --- identities at an OpenID provider ---------------------------------------------------------------------
+    async def unlink(self, principal: Principal, identity_id: str, caller: Caller, *, issuer: str | None) -> None:
+        """Take an identity from a user; all sessions end, for it may have begun any of them.
+
+        Parameters
+        ----------
+        issuer
+            The provider by which people sign in here; None where there is none.
+
+        Raises
+        ------
+        NotFound, Conflict
+        """
+        identity = await self.identities.unlink(_user_id(principal), identity_id, issuer=issuer)
+        await self._sessions.remove_all(_user_id(principal))
+        self._forget()
+        await self.audit.record(
+            "unlink identity", principal.name, caller, target=identity.subject, detail=identity.issuer
+        )
+
     # --- groups ---------------------------------------------------------------------
     def groups_changed(self) -> None:
         """Let new memberships count at once."""

@@ -5,7 +5,7 @@ Table classes stay inside this package; everything else sees the records of `rec
 
 from .database import Database
 from .people import Groups, Identities, Users
-from .records import Account, ApiToken, AuditEntry, Group, Login, Usage
+from .records import Account, ApiToken, AuditEntry, Group, Identity, Login, Usage
 from .rights import Grants
 from .sessions import ApiTokens, Attempts, OneTimeTokens, Sessions, UsedFlows
 from .subscriptions import Subscriptions
@@ -23,6 +23,7 @@ __all__ = [
     "Group",
     "Groups",
     "Identities",
+    "Identity",
     "Login",
     "OneTimeTokens",
     "Quotas",

@@ -11,10 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from caterva2.errors import AlreadyExists, Conflict, UserNotFound
+from caterva2.errors import AlreadyExists, Conflict, NotFound, UserNotFound
 
 from .database import Database
-from .records import Account, Group
+from .records import Account, Group, Identity
 from .tables import GrantRow, GroupRow, IdentityRow, MembershipRow, SubscriptionRow, UserRow
 
 
@@ -142,6 +142,45 @@ class Identities:
                 session.add(IdentityRow(issuer=issuer, subject=subject, user_id=user_id))
         except IntegrityError:
             raise AlreadyExists("this identity is linked already") from None
+
+    async def list(self, user_id: UUID) -> list[Identity]:
+        """Return the identities of a user."""
+        query = (
+            select(IdentityRow).where(IdentityRow.user_id == user_id).order_by(IdentityRow.issuer, IdentityRow.subject)
+        )
+        async with self._database.reading() as session:
+            return [Identity(row.issuer, row.subject) for row in (await session.exec(query)).all()]
+
+    async def unlink(self, user_id: UUID, identity_id: str, *, issuer: str | None) -> Identity:
+        """Take an identity from a user who can log in without it.
+
+        Parameters
+        ----------
+        issuer
+            Whose identities still sign people in here; None where there is no provider.
+
+        Raises
+        ------
+        NotFound
+            If the user has no such identity.
+        Conflict
+            If the user could not log in any more.
+        """
+        async with self._database.writing() as session:
+            # Two of them that are unlinked at the same time would each see the other as a way in.
+            user = await session.get(UserRow, user_id, with_for_update=True)
+            rows = (await session.exec(select(IdentityRow).where(IdentityRow.user_id == user_id))).all()
+            found = {Identity(row.issuer, row.subject).id: row for row in rows}
+            row = found.pop(identity_id, None)
+            if user is None or row is None:
+                raise NotFound("there is no such identity")
+            if user.hashed_password is None and all(other.issuer != issuer for other in found.values()):
+                raise Conflict(
+                    "This identity is your only way into the account; choose a password first, by the link that "
+                    "'Forgot password' sends you"
+                )
+            await session.delete(row)
+            return Identity(row.issuer, row.subject)
 
 
 class Groups:

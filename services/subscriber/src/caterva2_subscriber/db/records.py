@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -27,6 +28,19 @@ class Group:
     name: str
     description: str
     members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A login at an OpenID provider that belongs to a user."""
+
+    issuer: str
+    subject: str
+
+    @property
+    def id(self) -> str:
+        """What names it in paths, where neither of the two may stand as it is."""
+        return hashlib.sha256(f"{self.issuer}\n{self.subject}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,12 @@ class Quotas:
             row = await session.get(QuotaRow, scope)
         return Usage(0, None) if row is None else Usage(row.used_bytes, row.limit_bytes)
 
+    async def all(self) -> dict[str, Usage]:
+        """Return what every scope that is known uses and may use."""
+        async with self._database.reading() as session:
+            rows = (await session.exec(select(QuotaRow))).all()
+        return {row.scope: Usage(row.used_bytes, row.limit_bytes) for row in rows}
+
     async def reserve(self, scopes: list[str], nbytes: int) -> None:
         """Take `nbytes` from every scope, or from none.
 

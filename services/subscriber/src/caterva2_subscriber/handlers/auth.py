@@ -159,17 +159,18 @@ async def logout(request: Request, accounts: AccountsDep, principal: RequiredPri
     session = request.cookies.get(COOKIE)
     if session:
         await accounts.logout(session, principal, caller)
-    return _without_cookie(accounts)
+    return without_cookie(accounts)
 
 
 @router.post("/auth/logout-everywhere", status_code=204)
 async def logout_everywhere(accounts: AccountsDep, principal: RequiredPrincipal, caller: CallerDep) -> Response:
     """End all sessions of the user."""
     await accounts.logout_everywhere(principal, caller)
-    return _without_cookie(accounts)
+    return without_cookie(accounts)
 
 
-def _without_cookie(accounts: Accounts) -> Response:
+def without_cookie(accounts: Accounts) -> Response:
+    """Answer that the session of this browser is over."""
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, path="/", httponly=True, secure=accounts.policy.secure_cookie, samesite="lax")
     return response
@@ -221,7 +222,7 @@ async def change_password(
 ) -> Response:
     """Change the user's own password; all sessions end."""
     await accounts.change_password(principal, body.old_password, body.new_password, caller)
-    return _without_cookie(accounts)
+    return without_cookie(accounts)
 
 
 @router.get("/api/me")

@@ -15,9 +15,9 @@ from caterva2_service.errors import answer
 from ..auth.caller import CallerDep
 from ..auth.oidc.flow import LIFETIME_S
 from ..auth.oidc.signin import Begun, OidcSignIn
-from ..auth.principal import OptionalPrincipal, RequiredPrincipal
+from ..auth.principal import WRITE, OptionalPrincipal, RequiredPrincipal
 from ..context import Context, ContextDep
-from .auth import set_session_cookie
+from .auth import AccountsDep, set_session_cookie, without_cookie
 
 router = APIRouter(tags=["accounts"])
 
@@ -42,6 +42,17 @@ class LinkWanted(BaseModel):
     """Where to go afterwards: a path of this site."""
 
     next: str = Field(default="account", max_length=2000)
+
+
+class IdentityShown(BaseModel):
+    """An identity at an OpenID provider by which the user signs in."""
+
+    id: str
+    issuer: str
+    subject: str
+    """How the provider calls the user."""
+    current: bool
+    """Whether it is one of the provider by which people sign in here now."""
 
 
 async def sign_in_of_site(context: ContextDep) -> OidcSignIn:
@@ -86,6 +97,31 @@ async def link(
     begun = await sign_in.begin(body.next.removeprefix(context.bundle.prefix), principal=principal)
     _bind(context, response, begun)
     return LinkBegun(url=begun.url)
+
+
+@router.get("/api/identities")
+async def list_identities(
+    context: ContextDep, accounts: AccountsDep, principal: RequiredPrincipal
+) -> list[IdentityShown]:
+    """Identities at an OpenID provider that are linked to the user's account."""
+    assert principal.user_id is not None
+    issuer = context.oidc.issuer if context.oidc is not None else None
+    return [
+        IdentityShown(id=found.id, issuer=found.issuer, subject=found.subject, current=found.issuer == issuer)
+        for found in await accounts.identities.list(principal.user_id)
+    ]
+
+
+@router.delete("/api/identities/{identity_id}", status_code=204)
+async def unlink(
+    context: ContextDep, accounts: AccountsDep, principal: RequiredPrincipal, caller: CallerDep, identity_id: str
+) -> Response:
+    """Unlink an identity from the user's account; all sessions end. Refused (409) if it is the only way in."""
+    if WRITE not in principal.scopes:
+        raise PermissionDenied("This token may not change the account")
+    issuer = context.oidc.issuer if context.oidc is not None else None
+    await accounts.unlink(principal, identity_id, caller, issuer=issuer)
+    return without_cookie(accounts)
 
 
 @router.get("/auth/oidc/callback", status_code=303, response_class=RedirectResponse)

@@ -13,6 +13,8 @@ from ..auth.caller import CallerDep
 from ..auth.origin import refuse_navigation
 from ..auth.principal import Administrator, Principal, RequiredPrincipal
 from ..context import ContextDep
+from ..db import Account, Usage
+from ..settings import Size
 from .auth import AccountsDep, User, shown
 
 router = APIRouter(tags=["users"])
@@ -37,8 +39,17 @@ class UserChange(BaseModel):
 
     is_active: bool | None = None
     is_superuser: bool | None = None
-    quota: Annotated[int, Field(ge=0)] | None = None
-    """Bytes that the user's ``@personal`` may take; null for no limit of its own."""
+    quota: Size | None = None
+    """Bytes that the user's ``@personal`` may take, or text such as ``10G``; null for no limit of its own."""
+
+
+class UserUsage(User):
+    """An account, and what it takes."""
+
+    used_bytes: int
+    """Bytes that the user's ``@personal`` takes."""
+    quota_bytes: int | None
+    """Bytes that it may take; null for no limit of its own."""
 
 
 class GroupBody(BaseModel):
@@ -124,15 +135,23 @@ async def _remove_user(context: ContextDep, principal: Principal, caller: Caller
 
 
 @router.get("/api/listusers/")
-async def list_users(accounts: AccountsDep, principal: RequiredPrincipal, username: str | None = None) -> list[User]:
-    """Users; all of them for administrators, oneself for others."""
+async def list_users(
+    context: ContextDep, accounts: AccountsDep, principal: RequiredPrincipal, username: str | None = None
+) -> list[UserUsage]:
+    """Users and what their files take; all of them for administrators, oneself for others."""
     users = await accounts.users.list()
+    usage = await context.spaces.usage_of_users()
     return [
-        shown(user)
+        _with_usage(user, usage.get(str(user.id)))
         for user in users
         if (principal.is_superuser or user.id == principal.user_id)
         and (username is None or user.email == username.strip().lower())
     ]
+
+
+def _with_usage(account: Account, usage: Usage | None) -> UserUsage:
+    used = usage or Usage(0, None)
+    return UserUsage(**dict(shown(account)), used_bytes=used.used_bytes, quota_bytes=used.limit_bytes)
 
 
 # --- users ---------------------------------------------------------------------
@@ -144,7 +163,7 @@ async def change_user(
     caller: CallerDep,
     username: str,
     body: UserChange,
-) -> User:
+) -> UserUsage:
     """Enable, disable, promote or demote a user, or set the user's quota (administrators)."""
     account = await accounts.find_user(username)
     if body.is_active is not None or body.is_superuser is not None:
@@ -157,7 +176,7 @@ async def change_user(
         await context.spaces.set_user_quota(account.id, body.quota)
         detail = f"quota={body.quota}"
         await accounts.audit.record("change user", principal.name, caller, target=account.email, detail=detail)
-    return shown(account)
+    return _with_usage(account, (await context.spaces.usage_of_users()).get(str(account.id)))
 
 
 @router.delete("/api/users/{username}", status_code=204)

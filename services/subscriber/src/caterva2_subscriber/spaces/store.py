@@ -101,6 +101,10 @@ class Spaces:
         """Return what the site and the user use and may use. Raises Unavailable."""
         return await self._quotas.usage(SITE), await self._quotas.usage(str(principal.user_id))
 
+    async def usage_of_users(self) -> dict[str, Usage]:
+        """Return what users use and may use, by their id; who is absent uses nothing and has no limit."""
+        return await self._quotas.all()
+
     async def set_user_quota(self, user_id: UUID, limit_bytes: int | None) -> None:
         """Allow a user's ``@personal`` so many bytes (None: any number)."""
         await self._quotas.set_limit(str(user_id), limit_bytes)

@@ -45,6 +45,7 @@ class OidcSignIn:
         self, settings: OidcSettings, provider: Provider, accounts: Accounts, used: UsedFlows, secret: Secret
     ) -> None:
         self.name = settings.name
+        self.issuer = settings.issuer
         self._settings = settings
         self._provider = provider
         self._accounts = accounts
@@ -83,7 +84,7 @@ class OidcSignIn:
         """
         async with self._accounts.limits.attempt(None, caller) as outcome:
             try:
-                account, flow = await self._answered(cookie, answer, principal)
+                account, flow = await self._answered(cookie, answer, principal, caller)
             except BadRequest as error:
                 await self._accounts.audit.record("login", "openid", caller, result="failed", detail=error.detail)
                 raise
@@ -93,7 +94,7 @@ class OidcSignIn:
         return SignedIn(await self._accounts.begin_session(account, caller), flow.next)
 
     async def _answered(
-        self, cookie: str | None, answer: Mapping[str, str], principal: Principal
+        self, cookie: str | None, answer: Mapping[str, str], principal: Principal, caller: Caller
     ) -> tuple[Account, Flow]:
         flow = Flow.of_cookie(self._secret, cookie)
         flow.check_state(self._secret, answer.get("state", ""))
@@ -106,14 +107,14 @@ class OidcSignIn:
             raise BadRequest("The identity provider did not sign you in")
         nonce, verifier = flow.derived(self._secret, "nonce"), flow.derived(self._secret, "verifier")
         claims = await self._provider.claims(answer["code"], nonce=nonce, verifier=verifier)
-        account = await self._account(claims, flow.user_id)
+        account = await self._account(claims, flow.user_id, caller)
         if not account.is_active:
             raise BadRequest("Your account here is disabled")
         if self._settings.groups_claim:
             await self._accounts.groups.follow_claims(account.id, self._groups(claims))
         return account, flow
 
-    async def _account(self, claims: Claims, user_id: UUID | None) -> Account:
+    async def _account(self, claims: Claims, user_id: UUID | None, caller: Caller) -> Account:
         """Return the account of an identity: found by issuer and subject, never by mail address (A9)."""
         identities = self._accounts.identities
         known = await identities.find(claims.issuer, claims.subject)
@@ -131,6 +132,10 @@ class OidcSignIn:
             await identities.link(claims.issuer, claims.subject, account.id)
         except AlreadyExists:
             raise BadRequest(OVER) from None
+        if user_id is not None:
+            await self._accounts.audit.record(
+                "link identity", account.email, caller, target=claims.subject, detail=claims.issuer
+            )
         return account
 
     async def _new_account(self, email: str) -> Account:
