@@ -46,8 +46,8 @@ unit: $(SETUP)  ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property tests/conformance
 
 fuzz: $(SETUP)  ## Feed many thousands of damaged files and hostile names to the parts that meet them
-	@CATERVA2_FUZZ=$${CATERVA2_FUZZ:-10000} $(BIN)/python -m pytest -s --hypothesis-profile=long -k 't1 or t2 or t3' tests/security \
-		tests/integration/subscriber/test_hostile_files.py tests/property/subscriber/test_compute.py tests/unit/formats/test_directory.py
+	@CATERVA2_FUZZ=$${CATERVA2_FUZZ:-10000} $(BIN)/python -m pytest -s --hypothesis-profile=long -k 't1 or t2 or t3 or t10' tests/security \
+		tests/integration/subscriber/test_hostile_files.py tests/integration/test_openapi.py
 
 integration: $(SETUP)  ## Run the tests against a real nats-server and PostgreSQL
 	@$(BIN)/python -m pytest tests/integration

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
+import pytest
 
 from caterva2_service.trust import BROKER, Role
 from tests.conftest import ROOT_EXAMPLE
@@ -16,6 +17,8 @@ from tests.support.trust import make_identity
 SECRET = "a secret for tests that is long enough"
 PASSWORD = "foobar11-foobar"
 ROOT = "root@example.com"
+
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_t10_the_subscriber_answers_as_its_document_says(tmp_path: Path) -> None:

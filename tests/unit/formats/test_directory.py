@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import blosc2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from caterva2.errors import DatasetNotFound, Unavailable, UnsafeContent, VersionChanged
 from caterva2.wire import Kind
@@ -103,43 +99,6 @@ def test_u7_names_that_could_deceive_are_left_out(root: DirectoryRoot, directory
         (directory / name).write_bytes(b"x")
     (directory / os.fsdecode(b"latin-\xe9")).write_bytes(b"x")
     assert listing(root) == ["good"]
-
-
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=st.text(max_size=60) | st.lists(st.sampled_from(["..", ".", "a", "sub", "~", "\0", "proc"])).map("/".join))
-def test_t3_no_name_opens_anything_outside(root: DirectoryRoot, directory: Path, name: str) -> None:
-    (directory / "sub").mkdir(exist_ok=True)
-    (directory / "sub" / "a").write_bytes(b"inside")
-    with opened_files() as opened:
-        with suppress(DatasetNotFound):
-            root.open(name).close()
-        root.find(name)
-        list(root.below(name))
-    outside = [path for path in opened if not os.path.realpath(path).startswith(os.path.realpath(directory))]
-    assert outside == []
-
-
-class opened_files:
-    """Collect the paths that Python code opens meanwhile."""
-
-    active: list[str] | None = None
-    installed = False
-
-    def __enter__(self) -> list[str]:
-        if not opened_files.installed:
-            opened_files.installed = True
-            sys.addaudithook(self._note)
-        opened_files.active = []
-        return opened_files.active
-
-    @staticmethod
-    def _note(event: str, args: tuple[object, ...]) -> None:
-        noted = opened_files.active
-        if noted is not None and event in ("open", "os.listdir", "os.scandir") and isinstance(args[0], str):
-            noted.append(args[0])
-
-    def __exit__(self, *exc: object) -> None:
-        opened_files.active = None
 
 
 def test_names_spelled_in_other_unicode_forms_are_found(root: DirectoryRoot, directory: Path) -> None:

@@ -198,16 +198,21 @@ class DirectoryRoot:
         # Listed names are in Unicode form NFC; on disk they may be spelled otherwise.
         spelled = ""
         for segment in stored.split("/"):
-            try:
-                names = os.listdir(os.path.join(self._directory, spelled))
-            except OSError:
-                return
+            names = self._names(spelled)
             match = next((name for name in names if unicodedata.normalize("NFC", name) == segment), None)
             if match is None:
                 return
             spelled = f"{spelled}/{match}" if spelled else match
         if spelled != stored:
             yield spelled
+
+    def _names(self, folder: str) -> list[str]:
+        """Return what is in a directory below the root that no symbolic link leads to."""
+        full = os.path.join(self._directory, folder)
+        try:
+            return os.listdir(full) if os.path.realpath(full) == self._real(folder) else []
+        except OSError:
+            return []
 
     def open(self, path: str) -> FrameSource | FileSource:
         """Open the present version of a dataset or file. See `RootSource.open`."""

@@ -55,15 +55,16 @@ def inspect(fd: int, listed: str, *, packed: bool = False) -> Verdict:
     """
     opened = OpenFile(fd)
     kind = kind_of(listed)
-    if kind is Kind.HDF5:
-        return _inspect_hdf5(opened)
-    if kind is Kind.FILE and not packed:
-        size = opened.stamp.size
-        opened.close()
-        return Verdict(kind, size)
-    with open_file(opened, listed, packed=packed) as source:
+    try:
+        if kind is Kind.HDF5:
+            return _inspect_hdf5(opened)
+        if kind is Kind.FILE and not packed:
+            return Verdict(kind, opened.stamp.size)
+        source = open_file(opened, listed, packed=packed)
         _read(source)
         return Verdict(kind, source.layout.nbytes)
+    finally:
+        opened.close()
 
 
 def _read(source: DatasetSource) -> None:
@@ -79,8 +80,8 @@ def _read(source: DatasetSource) -> None:
 
 def _inspect_hdf5(opened: OpenFile) -> Verdict:
     handles = Handles()
+    handle = handles.acquire(f"/proc/self/fd/{opened.fd}", lambda: opened)
     try:
-        handle = handles.acquire(f"/proc/self/fd/{opened.fd}", lambda: opened)
         with handle.reading() as file:
             names = [name for name, member in walk(file) if is_dataset(member) and _is_readable(member)]
         decompressed = 0
@@ -95,6 +96,7 @@ def _inspect_hdf5(opened: OpenFile) -> Verdict:
         raise UnsafeContent("the HDF5 file is damaged") from None
     finally:
         handles.close()
+        handles.release(handle)
 
 
 def _is_readable(member: Any) -> bool:
