@@ -20,7 +20,7 @@ from .context import Context
 from .disconnecting import CancelOnDisconnect
 from .handlers import ROUTERS
 from .handlers.meanings import MEANINGS
-from .hardening import Hardening
+from .hardening import FairShare, Hardening
 from .hot import HotFetch
 from .settings import SubscriberSettings
 
@@ -61,6 +61,7 @@ def create_app(
         middleware=[
             Middleware(Hardening, secure=settings.urlbase.startswith("https://")),
             Middleware(SameOriginMiddleware, urlbase=settings.urlbase),
+            Middleware(FairShare, settings=settings.share, metrics=metrics),
             Middleware(HotFetch),
             Middleware(CancelOnDisconnect),
         ],

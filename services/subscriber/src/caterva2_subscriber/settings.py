@@ -120,6 +120,22 @@ class UpstreamSettings(_Section):
     """Whether publishers are reached by https alone."""
 
 
+class ShareSettings(_Section):
+    """Section ``[share]``: what one user, or one address without a login, may take of each process (A17)."""
+
+    requests: int = Field(default=100, ge=0)
+    """Requests that are answered at the same time; further ones wait in turn. 0 for any number."""
+    waiting: int = Field(default=500, ge=0)
+    """Requests that may wait; further ones are answered 429."""
+    patience_s: float = Field(default=30.0, gt=0)
+    """Seconds that a request waits at most."""
+    streams: int = Field(default=100, ge=1)
+    """Places at which changes are followed (``/api/events``)."""
+    bytes_per_minute: Annotated[Size, Field(gt=0)] | None = None
+    """Bytes that are sent and received in a minute on average; who has moved more is answered 429 until they are made
+    up for. What has begun is finished. None for any number."""
+
+
 class DatabaseSettings(_Section):
     """Section ``[database]``: people, rights and subscriptions."""
 
@@ -172,6 +188,7 @@ class SubscriberSettings(ServiceSettings, _Registration):
     migrate: Annotated[bool, Option("bring the database to this version and end, without serving")] = False
     cache: CacheSettings = CacheSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    share: ShareSettings = ShareSettings()
     database: DatabaseSettings = DatabaseSettings()
     spaces: SpacesSettings = SpacesSettings()
     load_from_url: LoadSettings = LoadSettings()

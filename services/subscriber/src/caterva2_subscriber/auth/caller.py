@@ -21,6 +21,11 @@ class Caller:
     request_id: str = ""
 
     @property
+    def host(self) -> str:
+        """What counts as one machine: the address, or its /64 for IPv6, as many of which anybody has."""
+        return self.network if ":" in self.address else self.address
+
+    @property
     def network(self) -> str:
         """The neighbourhood of the address that shares its limits: /24, or /64 for IPv6."""
         try:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 COOKIE = "c2subauth"
 """Name of the cookie that holds a session, as clients of the original know it."""
 
+KNOWN = "caterva2.principal"
+"""Where a request's scope holds its principal, once it was asked for."""
+
 ADMIN = "admin"
 READ = "read"
 WRITE = "write"
@@ -63,6 +66,9 @@ async def optional_principal(request: Request) -> Principal:
     NotAuthenticated
         For a bearer token that is not, or no longer, valid. A session that is over is simply nobody's.
     """
+    known: Principal | None = request.scope.get(KNOWN)
+    if known is not None:
+        return known
     accounts: Accounts = request.app.state.context.accounts
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
