@@ -12,6 +12,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "name": Meaning("Name of a root or a group", "foo"),
     "username": Meaning("E-mail address of the user", "ada@example.com"),
     "token_id": Meaning("`id` of the token, as it is listed"),
+    "identity_id": Meaning("`id` of the identity, as it is listed"),
     "slice_": Meaning("Slice as numpy writes it, without brackets; all of it without one", "0:10, ::2"),
     "v": Meaning("Version that the answer must belong to, else 412; such an answer may be kept for ever"),
     "nchunk": Meaning("Number of the chunk, counted row-major over the grid of chunks", 0),
