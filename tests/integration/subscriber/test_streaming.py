@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from tests.support.processes import Service
 from tests.support.site import Site
 
-from .published import counter, fetch, noise, subscribe
+from .published import counter, decode, fetch, noise, subscribe
 
 ROWS, SIDE = 100, 512
 """Chunks, of 2 MB each."""
@@ -84,3 +85,24 @@ def _compressed_when_it_is_here_and_resumed_as_it_began(sub: Service, plain: byt
     assert other.headers["etag"] == stored.headers["etag"]
     assert other.content[1_000_000:1_001_000] == stored.content
     assert sub.get("/api/fetch/foo/large.b2nd", headers={"if-none-match": tag}).status_code == 304
+
+
+async def test_many_readers_of_large_slices_at_once_cost_little_memory(sub: Service) -> None:
+    readers, rows = 32, 8
+    fetch(sub, "foo/large.b2nd", "0, 0:10, 0:10")
+    Path(f"/proc/{sub.pid}/clear_refs").write_text("5")  # the most memory is counted from here
+    limits = httpx.Limits(max_connections=readers)
+    async with httpx.AsyncClient(base_url=sub.url, trust_env=False, timeout=150, limits=limits) as http:
+
+        async def read(first: int) -> np.ndarray:
+            # 16 MiB of eight chunks, of which none is wanted as it is stored.
+            answer = await http.get("/api/fetch/foo/large.b2nd", params={"slice_": f"{first}:{first + rows}, 1:"})
+            answer.raise_for_status()
+            return decode(answer.content)[::7, ::100]
+
+        found = await asyncio.gather(*(read(first) for first in range(readers)))
+    assert resident(sub, "VmHWM") < 300e6
+    wanted = [noise(SIDE, SIDE, seed=row)[1:] for row in range(readers + rows)]
+    for first, part in enumerate(found):
+        np.testing.assert_array_equal(part, np.stack([wanted[first], wanted[first + 7]])[:, ::100])
+    assert counter(sub, "answers_memory_bytes") == 0

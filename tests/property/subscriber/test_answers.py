@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import blosc2
@@ -22,6 +22,7 @@ from caterva2_formats.directory import DirectoryRoot
 from caterva2_service.threads import Threads
 from caterva2_subscriber import answers
 from caterva2_subscriber.answers import CODECS, Answer
+from caterva2_subscriber.memory import Memory
 from caterva2_subscriber.spaces.resource import SpaceResource
 
 DTYPES = [
@@ -108,7 +109,8 @@ def test_exact_frames_hold_what_numpy_selects(case: Case, codec: str) -> None:
 
 
 async def _exact(resource: SpaceResource, selection: Any, codec: str) -> bytes:
-    return await collected(await answers.exact(resource, selection, CODECS[codec], resource._threads))
+    threads = resource._threads
+    return await collected(await answers.exact(resource, selection, CODECS[codec], threads, memory_with(threads)))
 
 
 @given(cases())
@@ -137,7 +139,11 @@ def test_stored_chunks_are_passed_on_only_where_they_hold_what_numpy_selects(cas
 
 
 async def _assembled(resource: SpaceResource, stored: Any) -> bytes:
-    return await collected(await answers.assembled(resource, *stored))
+    return await collected(await answers.assembled(resource, *stored, memory_with(resource._threads)))
+
+
+def memory_with(threads: Threads) -> Memory:
+    return Memory(2**20, Path(gettempdir()), threads)
 
 
 @given(st.binary(max_size=3000), st.integers(1, 700))

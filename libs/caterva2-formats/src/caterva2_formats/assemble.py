@@ -158,8 +158,13 @@ def _offsets_chunk(offsets: Array) -> bytes:
 def stored_chunk(data: Any, *, typesize: int, blocksize: int = 0) -> bytes:
     """Return an uncompressed chunk of the bytes of `data`; sizes in bytes."""
     raw = memoryview(data).cast("B")
-    sizes = struct.pack("<iii", raw.nbytes, min(blocksize or raw.nbytes, raw.nbytes), raw.nbytes + HEADER_SIZE)
-    return b"".join((bytes((5, 1, 0x07, typesize_byte(typesize))), sizes, bytes(16), raw))
+    return stored_header(raw.nbytes, typesize=typesize, blocksize=blocksize) + raw
+
+
+def stored_header(nbytes: int, *, typesize: int, blocksize: int = 0) -> bytes:
+    """Return what comes before the `nbytes` bytes of an uncompressed chunk; sizes in bytes."""
+    sizes = struct.pack("<iii", nbytes, min(blocksize or nbytes, nbytes), nbytes + HEADER_SIZE)
+    return b"".join((bytes((5, 1, 0x07, typesize_byte(typesize))), sizes, bytes(16)))
 
 
 # --- answers ---------------------------------------------------------------------

@@ -21,7 +21,7 @@ from fastapi import FastAPI
 
 from caterva2.errors import Caterva2Error
 
-from . import log
+from . import heap, log
 from .address import ANY_HOST, Address
 from .connections import BoundedHttp
 from .settings import ServiceSettings
@@ -60,6 +60,7 @@ def serve(
     started: Callable[[], None],
 ) -> int:
     """Serve on `sockets`, call `started` once that works, and return the exit code of the process."""
+    heap.use_one_arena()
     app = create_app()
     server = _Server(_config(app, settings))
     server.announce = started

@@ -8,7 +8,7 @@ held, and in uncompressed pieces of known size, streamed, when it is not.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -37,6 +37,7 @@ from caterva2_formats.assemble import (
     from_array,
     plan_frame,
     stored_chunk,
+    stored_header,
 )
 from caterva2_formats.base import Layout, Skeleton
 from caterva2_formats.chunks import LZ4, ZSTD, chunk_nbytes, decompress, placement
@@ -46,6 +47,7 @@ from caterva2_formats.info import coding_of
 from caterva2_service.threads import Threads
 
 from .library import Resource
+from .memory import HERE, SMALL_BYTES, Memory, Share
 from .reading import cell_dtype, part_of
 
 OCTETS = "application/octet-stream"
@@ -116,7 +118,7 @@ def _byte_key(key: Key, layout: Layout) -> Key:
 
 
 # --- whole ---------------------------------------------------------------------
-async def whole(resource: Resource, threads: Threads, *, plain: bool = False) -> Answer:
+async def whole(resource: Resource, threads: Threads, memory: Memory, *, plain: bool = False) -> Answer:
     """Answer with the stored file; for what is not stored as a frame, with the frame that it would be.
 
     Parameters
@@ -132,11 +134,11 @@ async def whole(resource: Resource, threads: Threads, *, plain: bool = False) ->
         return Answer(_frame_bytes(resource, skeleton), skeleton.size)
     if "(" in layout.dtype and layout.kind is Kind.ARRAY and not layout.dtype.startswith("["):
         # Readers of frames show sub-array types in their own ways: send the axes that they stand for.
-        return await exact(resource, select((), layout.shape), CODECS["lz4"], threads)
+        return await exact(resource, select((), layout.shape), CODECS["lz4"], threads, memory)
     vlmeta = _vlmeta(resource.info)
     if plain:
         return _uncompressed(resource, layout, threads, vlmeta)
-    return await assembled(resource, layout, range(layout.nchunks), vlmeta=vlmeta)
+    return await assembled(resource, layout, range(layout.nchunks), memory, vlmeta=vlmeta)
 
 
 async def would_wait(resource: Resource) -> bool:
@@ -218,7 +220,12 @@ def aligned(layout: Layout, selection: Selection) -> tuple[Layout, list[int]] | 
 
 
 async def assembled(
-    resource: Resource, layout: Layout, numbers: Iterable[int], *, vlmeta: Mapping[str, bytes] | None = None
+    resource: Resource,
+    layout: Layout,
+    numbers: Iterable[int],
+    memory: Memory,
+    *,
+    vlmeta: Mapping[str, bytes] | None = None,
 ) -> Answer:
     """Answer with a frame of stored chunks.
 
@@ -227,7 +234,9 @@ async def assembled(
     """
     wanted = list(numbers)
     places: list[int] = []
-    held: list[bytes] | None = []
+    expected = len(wanted) * resource.chunk_cbytes
+    held: list[bytes] | None = [] if expected <= 2 * HELD_BYTES else None
+    share = await _share(memory, resource, expected if held is not None else 0, wanted)
     size = 0
     async with aclosing(closable(resource.chunks(wanted))) as chunks:
         async for _, chunk in chunks:
@@ -238,7 +247,8 @@ async def assembled(
                 held = held if size <= 2 * HELD_BYTES else None
     plan = plan_frame(layout, places, coding=coding_of(dict(resource.info)), vlmeta=vlmeta or {})
     if held is not None:
-        return Answer(list(plan.stream(held)), plan.size)
+        return _held(memory, share, list(plan.stream(held)))
+    share.close()
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield plan.head
@@ -252,21 +262,52 @@ async def assembled(
 
 
 # --- exact frames ---------------------------------------------------------------------
-async def exact(resource: Resource, selection: Selection, codec: Codec, threads: Threads) -> Answer:
+async def exact(resource: Resource, selection: Selection, codec: Codec, threads: Threads, memory: Memory) -> Answer:
     """Answer with a frame of exactly the selected elements."""
     layout = sliceable(resource)
     if selection.size * cell_dtype(layout).itemsize > HELD_BYTES:
-        return _streamed(resource, selection, layout)
+        return _streamed(resource, selection, layout, memory)
+    share = await _share_of_read(memory, resource, selection)
     found = await resource.read(selection)
     if layout.kind is not Kind.ARRAY:
         data = found.tobytes()
         pieces = bytes_to_frame(data, codec=codec.codec, clevel=codec.clevel, typesize=layout.typesize)
-        return Answer(pieces, sum(map(len, pieces)))
-    return await of_array(found, codec, threads)
+        return _held(memory, share, pieces)
+    return await of_array(found, codec, threads, memory, share)
+
+
+async def _share(memory: Memory, resource: Resource, nbytes: int, numbers: Sequence[int]) -> Share:
+    """Return a share of `nbytes` for an answer of these chunks."""
+    waits = nbytes > SMALL_BYTES and resource.missing(numbers)
+    return await memory.share(nbytes, resource.path.partition("/")[0] if waits else HERE)
+
+
+async def _share_of_read(memory: Memory, resource: Resource, selection: Selection) -> Share:
+    """Return a share for the elements of a selection and the frame that is made of them."""
+    layout = sliceable(resource)
+    nbytes = 2 * selection.size * cell_dtype(layout).itemsize
+    numbers = selection.chunk_numbers(layout.chunks) if nbytes > SMALL_BYTES else ()
+    return await _share(memory, resource, nbytes, numbers)
+
+
+async def share_of_rows(memory: Memory, resource: Resource) -> Share:
+    """Return a share for what a filter, or lists of indices, select: how much that is shows only when it is read."""
+    layout = sliceable(resource)
+    return await _share(memory, resource, min(layout.nbytes, HELD_BYTES), range(layout.nchunks))
+
+
+def _held(memory: Memory, share: Share, pieces: list[bytes]) -> Answer:
+    """Answer with what is in memory."""
+    length = sum(map(len, pieces))
+    if length <= SMALL_BYTES:
+        share.close()
+        return Answer(pieces, length)
+    share.shrink(length)
+    return Answer(memory.send(share, iter(pieces)), length)
 
 
 async def of_field(
-    resource: Resource, field: str, selection: Selection | None, codec: Codec, threads: Threads
+    resource: Resource, field: str, selection: Selection | None, codec: Codec, threads: Threads, memory: Memory
 ) -> Answer:
     """Answer with one field of a structured array, or of a slice of it.
 
@@ -281,22 +322,23 @@ async def of_field(
         raise InvalidField(f"{resource.path} has no fields")
     if field not in names:
         raise InvalidField(f"{resource.path} has no field '{field[:80]}'; its fields are {', '.join(names)}")
-    found = await resource.read(selection or select((), layout.shape))
-    return await of_array(np.ascontiguousarray(found[field]), codec, threads)
+    selection = selection or select((), layout.shape)
+    share = await _share_of_read(memory, resource, selection)
+    found = await resource.read(selection)
+    return await of_array(np.ascontiguousarray(found[field]), codec, threads, memory, share)
 
 
-async def of_array(found: np.ndarray[Any, Any], codec: Codec, threads: Threads) -> Answer:
-    """Answer with the frame of an array that is at hand."""
+async def of_array(found: np.ndarray[Any, Any], codec: Codec, threads: Threads, memory: Memory, share: Share) -> Answer:
+    """Answer with the frame of an array that is at hand, for which there is a share of the memory."""
 
     def encode() -> list[bytes]:
         cells, dtype = from_array(found)
         return array_to_frame(cells, dtype, codec=codec.codec, clevel=codec.clevel)
 
-    pieces = encode() if found.nbytes < _INLINE_BYTES else await threads.run(encode)
-    return Answer(pieces, sum(map(len, pieces)))
+    return _held(memory, share, encode() if found.nbytes < _INLINE_BYTES else await threads.run(encode))
 
 
-def _streamed(resource: Resource, selection: Selection, layout: Layout) -> Answer:
+def _streamed(resource: Resource, selection: Selection, layout: Layout, memory: Memory) -> Answer:
     """Send uncompressed pieces: their sizes are known, so that the frame can begin before its end is read."""
     if layout.kind is Kind.ARRAY:
         sent = _sent_layout(layout, selection)
@@ -311,10 +353,14 @@ def _streamed(resource: Resource, selection: Selection, layout: Layout) -> Answe
         yield plan.head
         blocksize = prod(sent.blocks) * sent.typesize if layout.kind is Kind.ARRAY else 0
         for group in _groups(sent):
-            found = await resource.read(part_of(selection, *_bounds(group, sent.shape)))
-            for start, stop in group:
-                inside = tuple(slice(a - o, b - o) for a, b, o in zip(start, stop, group[0][0], strict=True))
-                yield _stored(found[inside], sent, blocksize)
+            part = part_of(selection, *_bounds(group, sent.shape))
+            numbers = part.chunk_numbers(layout.chunks)
+            share = await _share(memory, resource, part.size * cell_dtype(layout).itemsize, numbers)
+            pieces = _pieces(await resource.read(part), group, sent, blocksize)
+            async with aclosing(memory.send(share, pieces)) as sending:
+                del pieces  # whoever sends them forgets them early
+                async for piece in sending:
+                    yield piece
         yield plan.tail
 
     return Answer(stream(), plan.size)
@@ -350,13 +396,17 @@ def _bounds(group: list[Bounds], shape: tuple[int, ...]) -> Bounds:
     return group[0][0], group[-1][1]
 
 
-def _stored(piece: np.ndarray[Any, Any], sent: Layout, blocksize: int) -> bytes:
-    flat = np.ascontiguousarray(piece).reshape(-1).view(np.uint8)
-    if sent.kind is Kind.ARRAY and flat.nbytes < sent.chunksize:
-        padded = np.zeros(sent.chunksize, np.uint8)
-        padded[: flat.nbytes] = flat
-        flat = padded
-    return stored_chunk(flat, typesize=sent.typesize, blocksize=blocksize)
+def _pieces(
+    found: np.ndarray[Any, Any], group: list[Bounds], sent: Layout, blocksize: int
+) -> Iterator[bytes | memoryview]:
+    """Yield a group of uncompressed chunks."""
+    for start, stop in group:
+        inside = tuple(slice(a - o, b - o) for a, b, o in zip(start, stop, group[0][0], strict=True))
+        flat = np.ascontiguousarray(found[inside]).reshape(-1).view(np.uint8)
+        nbytes = sent.chunksize if sent.kind is Kind.ARRAY else flat.nbytes
+        yield stored_header(nbytes, typesize=sent.typesize, blocksize=blocksize)
+        yield flat.data
+        yield bytes(nbytes - flat.nbytes)
 
 
 # --- what is said ---------------------------------------------------------------------

@@ -30,6 +30,7 @@ from .economy import Economy
 from .fetching import Fetcher
 from .library import Library
 from .live import LiveEvents
+from .memory import Memory
 from .people import open_people
 from .preview.shrink import Shrinker
 from .published import PublishedRoots
@@ -55,6 +56,7 @@ class Context:
     metrics: Metrics
     siblings: Siblings
     threads: Threads
+    memory: Memory
     accounts: Accounts
     oidc: OidcSignIn | None
     rights: Rights
@@ -104,6 +106,7 @@ class Context:
         threads = Threads(settings.nthreads)
         stack.callback(threads.close)
         store = await _open_store(settings, stack, threads, metrics)
+        memory = _open_memory(settings, stack, threads, metrics)
         # Beside the cache, but one for each process: it follows its roots by itself.
         file = await threads.run(_own_catalog, settings.cache_directory, stack)
         catalog = await threads.run(Catalog, file)
@@ -157,6 +160,7 @@ class Context:
             metrics=metrics,
             siblings=siblings,
             threads=threads,
+            memory=memory,
             accounts=people.accounts,
             oidc=people.oidc,
             rights=people.rights,
@@ -209,6 +213,16 @@ async def _open_store(
     )
     metrics.gauge("cache_size_bytes", "Bytes that cached chunks may take on disk").set(cache.size)
     return store
+
+
+def _open_memory(settings: SubscriberSettings, stack: AsyncExitStack, threads: Threads, metrics: Metrics) -> Memory:
+    memory = Memory(settings.memory, settings.cache_directory, threads)
+    stack.callback(memory.close)
+    used = metrics.gauge("answers_memory_bytes", "Bytes of memory that large answers under way have taken")
+    used.set_function(lambda: float(memory.used_bytes))
+    waiting = metrics.gauge("answers_waiting", "Large answers that wait for memory")
+    waiting.set_function(lambda: float(memory.waiting))
+    return memory
 
 
 async def get_context(request: Request) -> Context:

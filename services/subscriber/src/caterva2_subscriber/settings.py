@@ -63,8 +63,6 @@ class CacheSettings(_Section):
     """Bytes on disk that chunks may take; 0 keeps nothing."""
     low_water: float = Field(default=0.9, gt=0, le=1)
     """Fraction of `size` down to which the least recently used chunks are evicted once `size` is reached."""
-    memory: Size = 64 * 2**20
-    """Bytes of decompressed chunks kept in memory for small slices of hot chunks."""
     shares: dict[str, Size] = Field(default_factory=dict)
     """Bytes that are guaranteed to a root: while it holds no more, others do not evict its chunks."""
     directory: Path | None = None
@@ -183,6 +181,9 @@ class SubscriberSettings(ServiceSettings, _Registration):
     """Seconds between looks at broker and publishers while the bus is not there."""
     threads: Annotated[int | None, Option(cli=False), Field(ge=1, le=64)] = None
     """Threads for decompression and files; the number of cores, at least 2, by default."""
+    memory: Annotated[Size, Option(cli=False), Field(ge=2**20)] = 64 * 2**20
+    """Bytes that large answers (above 1 MiB) may take in memory together while they are made and sent, in each process;
+    further ones wait in turn. Half as much again for answers that wait for each publisher."""
     workers: Annotated[int, Option("processes that serve; 0 for one on each core"), Field(ge=0, le=64)] = 1
     """Each follows the roots by itself; they share address, people and cache."""
     migrate: Annotated[bool, Option("bring the database to this version and end, without serving")] = False

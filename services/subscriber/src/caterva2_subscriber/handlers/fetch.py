@@ -146,8 +146,9 @@ async def answer_fetch(
         elif query.filter:
             if query.indices:
                 raise BadRequest("indices cannot be combined with a filter")
+            share = await answers.share_of_rows(context.memory, resource)
             found = await filtered(resource, query.filter, query.field, query.slice_, context.threads)
-            made = await answers.of_array(found, codec, context.threads)
+            made = await started(await answers.of_array(found, codec, context.threads, context.memory, share))
             part = None
         else:
             made = await started(await _computed(context, resource, selection, query, codec))
@@ -168,7 +169,7 @@ async def _whole(context: Context, resource: Resource, range_: str | None, if_ra
         plain = if_range == tag
     else:
         plain = range_ is None and await answers.would_wait(resource)
-    made = await started(await answers.whole(resource, context.threads, plain=plain))
+    made = await started(await answers.whole(resource, context.threads, context.memory, plain=plain))
     return made, tag if plain else answers.entity_tag(resource)
 
 
@@ -181,17 +182,18 @@ async def _computed(
             raise BadRequest("indices cannot be combined with a slice or a field")
         if resource.kind is not Kind.ARRAY:
             raise InvalidSlice(f"{resource.path} is not an array: lists of indices do not apply")
+        share = await answers.share_of_rows(context.memory, resource)
         found = await pick(resource, layout, await context.threads.run(parse_indices, query.indices, layout.shape))
-        return await answers.of_array(found, codec, context.threads)
+        return await answers.of_array(found, codec, context.threads, context.memory, share)
     if query.field:
-        return await answers.of_field(resource, query.field, selection, codec, context.threads)
+        return await answers.of_field(resource, query.field, selection, codec, context.threads, context.memory)
     assert selection is not None
     stored = answers.aligned(layout, selection)
     large = selection.size * layout.typesize > answers.HELD_BYTES
     # What is large is streamed: as stored if it is here, exact while it comes over the link.
     if stored is not None and not (large and resource.missing(stored[1])):
-        return await answers.assembled(resource, *stored)
-    return await answers.exact(resource, selection, codec, context.threads)
+        return await answers.assembled(resource, *stored, context.memory)
+    return await answers.exact(resource, selection, codec, context.threads, context.memory)
 
 
 def _stored_name(resource: Resource) -> str:
