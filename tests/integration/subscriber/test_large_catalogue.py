@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from caterva2.events import DatasetEvent, Operation
-from caterva2.wire import Kind, ManifestEntry, ManifestHeader, Root
-from caterva2_subscriber.catalog import Catalog
+from caterva2.wire import ManifestHeader, Root
+from caterva2_subscriber.catalog import Catalog, Listed
 
 from .conftest import Site
 
@@ -22,13 +23,12 @@ def fill(catalog: Catalog) -> None:
     """Put many datasets into the catalogue of root ``big``, a hundred in each folder."""
     catalog.know_roots([Root(name="big", http="127.0.0.1:9")], complete=False)
     catalog.mark_subscribed("big", True)
-    staged = catalog.stage()
+    staged = catalog.stage(ManifestHeader(root="big", epoch="e", seq=MANY, count=MANY))
+    info = json.dumps(INFO)
     for begin in range(0, MANY, 5000):
-        staged.add(
-            ManifestEntry(path=path(n), etag=f"v{n}", kind=Kind.ARRAY, nbytes=80_000, mtime=float(n), seq=n, info=INFO)
-            for n in range(begin, begin + 5000)
-        )
-    staged.commit(ManifestHeader(root="big", epoch="e", seq=MANY, count=MANY))
+        numbers = range(begin, begin + 5000)
+        staged.add([Listed(path(n), f"v{n}", "array", 80_000, float(n), n, info) for n in numbers])
+    staged.commit()
     staged.discard()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -9,7 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from caterva2.wire import Kind, ManifestEntry, ManifestHeader, Root
+from caterva2.wire import ManifestHeader, Root
+from caterva2_subscriber.catalog import Listed
 
 from .conftest import Site, Start
 from .test_spaces import frame, upload
@@ -153,10 +155,9 @@ async def published(start: Start) -> Site:
         info = (await client.get("/api/info/@public/ds.b2nd")).json()
     for root in facts:
         catalog.mark_subscribed(root.name, True)
-        entry = ManifestEntry(path="ds.b2nd", etag="1", kind=Kind.ARRAY, nbytes=80, mtime=1.0, seq=1, info=info)
-        staged = catalog.stage()
-        staged.add([entry])
-        staged.commit(ManifestHeader(root=root.name, epoch="e", seq=1, count=1))
+        staged = catalog.stage(ManifestHeader(root=root.name, epoch="e", seq=1, count=1))
+        staged.add([Listed("ds.b2nd", "1", "array", 80, 1.0, 1, json.dumps(info))])
+        staged.commit()
     return site
 
 

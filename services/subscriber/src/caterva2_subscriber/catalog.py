@@ -15,15 +15,18 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
+
+from caterva2.errors import Unavailable
 from caterva2.events import DatasetEvent, Operation
-from caterva2.wire import Bus, Kind, ManifestEntry, ManifestHeader, Root
+from caterva2.wire import Bus, Kind, ManifestHeader, Root
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -51,6 +54,7 @@ CREATE TABLE entries (
 """
 SPACE_MARK = "@"
 """First character of the names of spaces, whose entries belong to no life of a publisher."""
+_INT64 = 2**63
 _REMEMBERED = 4096
 """Entries kept parsed in memory."""
 MANY_CHANGES = 1000
@@ -72,6 +76,19 @@ class Entry:
     seq: int
     info: dict[str, Any] | None
     """None when an event came without it and the publisher could not be asked since."""
+
+
+class Listed(NamedTuple):
+    """One dataset or file as a manifest lists it; see `caterva2.wire.ManifestEntry`."""
+
+    path: str
+    etag: str
+    kind: str
+    nbytes: int
+    mtime: float
+    seq: int
+    info: str
+    """JSON. Decoded, a thousand of them would keep the garbage collector busy for longer than all else takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +279,8 @@ class Catalog:
         -------
         list of Change or None
             What is different now: one change, or none for an event that is known already. None if the event says that
-            something was missed: another epoch, a gap, or many changes at once. The manifest is then needed.
+            something was missed (another epoch, a gap, or many changes at once), or says nothing that can be stored.
+            The manifest is then needed.
         """
         state = self.roots.get(event.root)
         if state is None or not state.subscribed:
@@ -271,7 +289,7 @@ class Catalog:
             return None
         if event.seq <= state.seq:
             return []
-        if event.seq != state.seq + 1 or event.operation is Operation.MANIFEST:
+        if event.seq != state.seq + 1 or event.operation is Operation.MANIFEST or not _is_storable(event):
             return None
         with self._transaction() as db:
             key = (event.root, event.path)
@@ -279,7 +297,7 @@ class Catalog:
             if event.operation is Operation.REMOVED:
                 db.execute("DELETE FROM entries WHERE root = ? AND path = ?", key)
             else:
-                info = _encode(event.info)
+                info = _encode_if_possible(event.info)
                 kind = (event.kind or Kind.FILE).value
                 db.execute(
                     "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -318,12 +336,12 @@ class Catalog:
         with self._transaction() as db:
             db.execute(
                 "UPDATE entries SET info = ? WHERE root = ? AND path = ? AND etag = ?",
-                (json.dumps(info), entry.root, entry.path, entry.etag),
+                (_encode(info), entry.root, entry.path, entry.etag),
             )
         self._forget(entry.root, entry.path)
 
-    def stage(self) -> Staged:
-        """Begin to take in a manifest; see `Staged`."""
+    def stage(self, header: ManifestHeader) -> Staged:
+        """Begin to take in the manifest that `header` stands at the head of; see `Staged`."""
         with self._lock:
             self._staged += 1
             table = f"temp.incoming_{self._staged}"
@@ -331,15 +349,31 @@ class Catalog:
                 f"CREATE TABLE {table} (path TEXT PRIMARY KEY, etag TEXT, kind TEXT, nbytes INTEGER, mtime REAL,"
                 " seq INTEGER, info TEXT) WITHOUT ROWID"
             )
-        return Staged(self, table)
+        return Staged(self, table, header)
 
-    def _stage(self, table: str, entries: Iterable[ManifestEntry]) -> None:
+    def _stage(self, table: str, header: ManifestHeader, entries: Sequence[Listed]) -> None:
+        known = self._versions(header, entries)
         rows = [
-            (entry.path, entry.etag, entry.kind.value, entry.nbytes, entry.mtime, entry.seq, json.dumps(entry.info))
-            for entry in entries
+            # What is known already is noted by its path and seq alone.
+            (each.path, None, None, None, None, each.seq, None)
+            if known.get(each.path) == (each.etag, each.kind, each.seq)
+            else each
+            for each in entries
         ]
         with self._transaction() as db:
             db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+
+    def _versions(self, header: ManifestHeader, entries: Sequence[Listed]) -> dict[str, tuple[str, str, int]]:
+        """Return etag, kind and seq of those entries that are known, in this life of the publisher's index."""
+        state = self.roots.get(header.root)
+        if state is None or state.epoch != header.epoch:
+            return {}
+        rows = self._reader.execute(
+            "SELECT e.path, e.etag, e.kind, e.seq FROM json_each(?) listed"
+            " CROSS JOIN entries e ON e.root = ? AND e.path = listed.value WHERE e.info IS NOT NULL",
+            (orjson.dumps([each.path for each in entries]).decode(), header.root),
+        )
+        return {path: (etag, kind, seq) for path, etag, kind, seq in rows}
 
     def _unstage(self, table: str) -> None:
         with self._lock:
@@ -354,30 +388,23 @@ class Catalog:
                 return []
             if state.epoch == header.epoch and header.seq < state.seq:
                 return None
-            changed: list[tuple[str, str, int, bool]] = db.execute(
-                f"SELECT i.path, i.etag, i.seq, e.path IS NULL FROM {table} i"  # noqa: S608
-                " LEFT JOIN entries e ON e.root = ? AND e.path = i.path"
-                " WHERE e.path IS NULL OR e.etag <> i.etag OR e.info IS NOT i.info OR e.kind <> i.kind",
+            beside = f"FROM {table} i LEFT JOIN entries e ON e.root = :root AND e.path = i.path"
+            lost = f"SELECT EXISTS (SELECT 1 {beside} WHERE i.etag IS NULL AND e.seq IS NOT i.seq)"
+            if db.execute(lost, {"root": root}).fetchone()[0]:
+                raise Unavailable("The catalogue was changed while a manifest was read", retry_after_s=1)
+            changes = _changes_to(db, table, root, header.seq) if state.epoch is not None else None
+            db.execute(
+                f"DELETE FROM entries WHERE root = ? AND path NOT IN (SELECT path FROM {table})",  # noqa: S608
                 (root,),
-            ).fetchall()
-            removed: list[tuple[str]] = db.execute(
-                f"SELECT path FROM entries WHERE root = ? AND path NOT IN (SELECT path FROM {table})",  # noqa: S608
+            )
+            db.execute(
+                f"INSERT OR REPLACE INTO entries SELECT ?, * FROM {table} WHERE etag IS NOT NULL",  # noqa: S608
                 (root,),
-            ).fetchall()
-            db.executemany("DELETE FROM entries WHERE root = ? AND path = ?", [(root, path) for (path,) in removed])
-            db.executemany(
-                f"INSERT OR REPLACE INTO entries SELECT ?, * FROM {table} WHERE path = ?",  # noqa: S608
-                [(root, path) for path, *_ in changed],
             )
             self._write_root(db, replace(state, epoch=header.epoch, seq=header.seq, verified=time.time()))
         self._forget(root)
         # What a root held when it was first followed is no news.
-        if len(changed) + len(removed) > MANY_CHANGES or state.epoch is None:
-            return [Change(root, Operation.MANIFEST, seq=header.seq)]
-        return [
-            *(Change(root, Operation.REMOVED, path, seq=header.seq) for (path,) in removed),
-            *(Change(root, Operation.CHANGED, path, etag, seq, bool(is_new)) for path, etag, seq, is_new in changed),
-        ]
+        return [Change(root, Operation.MANIFEST, seq=header.seq)] if changes is None else changes
 
     # --- facts ---------------------------------------------------------------------
     @property
@@ -507,33 +534,73 @@ class Catalog:
 class Staged:
     """A manifest on its way in: `add` entries, `commit` makes them the root's in one transaction, `discard` always."""
 
-    def __init__(self, catalog: Catalog, table: str) -> None:
+    def __init__(self, catalog: Catalog, table: str, header: ManifestHeader) -> None:
         self._catalog = catalog
         self._table = table
+        self._header = header
 
-    def add(self, entries: Iterable[ManifestEntry]) -> None:
+    def add(self, entries: Sequence[Listed]) -> None:
         """Take in some of the entries."""
-        self._catalog._stage(self._table, entries)
+        self._catalog._stage(self._table, self._header, entries)
 
-    def commit(self, header: ManifestHeader) -> list[Change] | None:
+    def commit(self) -> list[Change] | None:
         """Make the staged entries the root's.
 
         Returns
         -------
         list of Change or None
             What is different now; None, and nothing done, if the catalogue is newer than the manifest.
+
+        Raises
+        ------
+        Unavailable
+            If entries that were known when they were staged are not there any more.
         """
-        return self._catalog._replace(self._table, header)
+        return self._catalog._replace(self._table, self._header)
 
     def discard(self) -> None:
         """Remove what was staged."""
         self._catalog._unstage(self._table)
 
 
+def _changes_to(db: sqlite3.Connection, table: str, root: str, seq: int) -> list[Change] | None:
+    """Return how a staged manifest differs from the entries of a root; None if in more places than are reported."""
+    changed: list[tuple[str, str, int, bool]] = db.execute(
+        f"SELECT i.path, i.etag, i.seq, e.path IS NULL FROM {table} i"  # noqa: S608
+        " LEFT JOIN entries e ON e.root = ? AND e.path = i.path WHERE i.etag IS NOT NULL"
+        " AND (e.path IS NULL OR e.etag <> i.etag OR e.info IS NOT i.info OR e.kind <> i.kind) LIMIT ?",
+        (root, MANY_CHANGES + 1),
+    ).fetchall()
+    removed: list[tuple[str]] = db.execute(
+        f"SELECT path FROM entries WHERE root = ? AND path NOT IN (SELECT path FROM {table}) LIMIT ?",  # noqa: S608
+        (root, MANY_CHANGES + 1),
+    ).fetchall()
+    if len(changed) + len(removed) > MANY_CHANGES:
+        return None
+    return [
+        *(Change(root, Operation.REMOVED, path, seq=seq) for (path,) in removed),
+        *(Change(root, Operation.CHANGED, path, etag, at, bool(is_new)) for path, etag, at, is_new in changed),
+    ]
+
+
+def _is_storable(event: DatasetEvent) -> bool:
+    if event.operation is Operation.REMOVED:
+        return event.seq < _INT64
+    return event.etag is not None and event.seq < _INT64 and 0 <= (event.nbytes or 0) < _INT64
+
+
+def _encode_if_possible(info: Mapping[str, Any] | None) -> str | None:
+    """Return the JSON of an info that came from outside; None, which means "ask the publisher", for endless numbers."""
+    try:
+        return _encode(info)
+    except TypeError:
+        return None
+
+
 def _encode(info: Mapping[str, Any] | None) -> str | None:
-    return None if info is None else json.dumps(info)
+    return None if info is None else orjson.dumps(info, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _entry(root: str, path: str, epoch: str, row: tuple[Any, ...]) -> Entry:
     etag, kind, nbytes, mtime, seq, info = row
-    return Entry(root, path, epoch, etag, Kind(kind), nbytes, mtime, seq, None if info is None else json.loads(info))
+    return Entry(root, path, epoch, etag, Kind(kind), nbytes, mtime, seq, None if info is None else orjson.loads(info))

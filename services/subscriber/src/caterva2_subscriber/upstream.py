@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -29,8 +29,6 @@ from caterva2.wire import (
     INDEX_SKELETON,
     ChunkFrame,
     ChunksRequest,
-    ManifestEntry,
-    ManifestHeader,
     decode_frames,
 )
 from caterva2_formats.base import MAX_CHUNK_BYTES
@@ -46,7 +44,6 @@ log = get_logger(__name__)
 
 _MAX_FRAME = MAX_CHUNK_BYTES + 32
 _MAX_SKELETON = 64 * 2**20
-_MAX_LINE = 4 * 2**20
 _MAX_QUERY = 8000
 _NPY_HEADER_BYTES = 4096
 _MAKING_S = 600.0
@@ -55,8 +52,6 @@ _BREAK_AFTER = 3
 """Failures in a row after which a publisher is left alone."""
 _BREAK_MIN_S, _BREAK_MAX_S = 1.0, 30.0
 _KEEPALIVE_S = 120.0
-
-Model = TypeVar("Model", ManifestHeader, ManifestEntry)
 
 _LOST = (httpx.TransportError, httpx.StreamError)
 
@@ -153,12 +148,9 @@ class Publisher:
         ManifestStream or None
             None if the state is the one that is known.
         """
-        headers = {"If-None-Match": f'"{known[0]}:{known[1]}"'} if known else {}
+        headers = {"Accept-Encoding": "zstd", **({"If-None-Match": f'"{known[0]}:{known[1]}"'} if known else {})}
         async with self._ask("GET", "/api/manifest", headers=headers) as response:
-            if response.status_code == 304:
-                yield None
-            else:
-                yield await ManifestStream.begin(response)
+            yield None if response.status_code == 304 else ManifestStream(response)
 
     async def info(self, path: str, *, etag: str) -> dict[str, Any]:
         """Return the info of the version `etag`. Raises VersionChanged if there is another one by now."""
@@ -268,54 +260,16 @@ class Publisher:
 
 
 class ManifestStream:
-    """A manifest while it arrives: its header, then batches of entries."""
+    """A manifest while it arrives, for `tracking.intake`."""
 
-    def __init__(self, header: ManifestHeader, lines: AsyncIterator[list[bytes]], first: list[bytes]) -> None:
-        self.header = header
-        self._lines = lines
-        self._first = first
+    def __init__(self, response: httpx.Response) -> None:
+        self.encoding = response.headers.get("content-encoding", "").strip().lower()
+        """Content encoding of the pieces."""
+        self._response = response
 
-    @classmethod
-    async def begin(cls, response: httpx.Response) -> ManifestStream:
-        """Read the header. Raises UpstreamInvalid."""
-        lines = _lines(response)
-        async for batch in lines:
-            if batch:
-                return cls(_parse(ManifestHeader, batch[0]), lines, batch[1:])
-        raise UpstreamInvalid("The publisher sent an empty manifest")
-
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        """Yield the lines of the entries as they arrive, for `parse_entries`."""
-        if self._first:
-            yield self._first
-        async for batch in self._lines:
-            if batch:
-                yield batch
-
-
-def parse_entries(lines: Sequence[bytes]) -> list[ManifestEntry]:
-    """Parse lines of a manifest. Raises UpstreamInvalid."""
-    return [_parse(ManifestEntry, line) for line in lines]
-
-
-def _parse(model: type[Model], line: bytes) -> Model:
-    try:
-        return model.model_validate_json(line)
-    except ValueError:
-        raise UpstreamInvalid("The publisher sent a manifest that makes no sense") from None
-
-
-async def _lines(response: httpx.Response) -> AsyncIterator[list[bytes]]:
-    """Yield the complete lines of each piece that arrives."""
-    rest = b""
-    async for piece in response.aiter_bytes():
-        rest += piece
-        *complete, rest = rest.split(b"\n")
-        if len(rest) > _MAX_LINE:
-            raise UpstreamInvalid("The publisher sent a manifest that makes no sense")
-        yield [line for line in complete if line]
-    if rest:
-        yield [rest]
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they arrive, still compressed: unpacked on the event loop, they could stall or fill it."""
+        return self._response.aiter_raw()
 
 
 async def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:

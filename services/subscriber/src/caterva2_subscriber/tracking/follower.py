@@ -12,18 +12,17 @@ import random
 import time
 from dataclasses import dataclass
 
-from caterva2.errors import Caterva2Error, Unavailable, UpstreamInvalid
+from caterva2.errors import Caterva2Error, Unavailable
 from caterva2.events import ALIVE_TTL_S, Heartbeat, Operation
-from caterva2.paths import check_path
-from caterva2.wire import ManifestEntry
 from caterva2_service.log import get_logger
 from caterva2_service.messaging import Bus, Subscription
 from caterva2_service.threads import Threads
 
-from ..catalog import Catalog, RootState, Staged
+from ..catalog import Catalog, RootState
 from ..library import Freshness
-from ..upstream import ManifestStream, Upstream, parse_entries
+from ..upstream import ManifestStream, Upstream
 from .changes import Changes
+from .intake import Intake, is_canonical
 
 log = get_logger(__name__)
 
@@ -219,21 +218,13 @@ class Follower:
             self._went_offline()
 
     async def _take_in(self, manifest: ManifestStream) -> None:
-        header = manifest.header
-        if header.root != self.root:
-            raise UpstreamInvalid(f"The publisher serves root '{header.root[:80]}' instead of '{self.root}'")
-        if not header.online:
-            raise Unavailable("The publisher cannot see its data now")
-        staged = await self._threads.run(self._catalog.stage)
+        intake = Intake(self._catalog, self.root, manifest.encoding)
         try:
-            count = 0
-            async for lines in manifest.batches():
-                count += await self._threads.run(_add, staged, lines)
-            if count != header.count:
-                raise UpstreamInvalid(f"The manifest holds {count} entries, but announced {header.count}")
-            applied = await self._threads.run(staged.commit, header)
+            async for piece in manifest.pieces():
+                await self._threads.run(intake.feed, piece)
+            header, applied = await self._threads.run(intake.commit)
         finally:
-            await self._threads.run(staged.discard)
+            await self._threads.run(intake.discard)
         if applied:
             log.info("manifest applied", root=self.root, seq=header.seq, changes=len(applied))
             self._changes.publish(applied)
@@ -288,7 +279,7 @@ class Follower:
     async def _receive(self, subscription: Subscription, timeout_s: float) -> None:
         for delivery in await subscription.fetch(100, timeout_s=timeout_s):
             event = delivery.event
-            if event.root != self.root or not _sound(event.path, event.operation):
+            if event.root != self.root or not (event.operation is Operation.MANIFEST or is_canonical(event.path)):
                 log.warning("event makes no sense and is ignored", root=self.root)
             elif (applied := await self._threads.run(self._catalog.apply, event)) is None:
                 # Acknowledged all the same: the manifest, asked for at every start, holds what it says.
@@ -313,24 +304,6 @@ class Follower:
                 await self._doubt.wait() if self.reachable else await asyncio.sleep(timeout_s)
         except TimeoutError:
             return
-
-
-def _add(staged: Staged, lines: list[bytes]) -> int:
-    entries: list[ManifestEntry] = parse_entries(lines)
-    sound = [entry for entry in entries if _sound(entry.path, Operation.CHANGED)]
-    if len(sound) < len(entries):
-        log.warning("a publisher lists names that are not allowed; they are left out", count=len(entries) - len(sound))
-    staged.add(sound)
-    return len(entries)
-
-
-def _sound(path: str, operation: Operation) -> bool:
-    if operation is Operation.MANIFEST:
-        return True
-    try:
-        return check_path(path) == path
-    except Caterva2Error:
-        return False
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
