@@ -40,7 +40,7 @@ demo: $(SETUP_DEMO)  ## Run broker, publishers and subscriber on sample data; Ct
 	@exec $(BIN)/python -m demo $(if $(PORT),--port $(PORT))
 
 test: $(SETUP)  ## Run the tests: unit, property, conformance, integration, end to end
-	@$(BIN)/python -m pytest tests --ignore=tests/deploy
+	@$(BIN)/python -m pytest tests --ignore=tests/deploy --numprocesses=auto --dist=loadfile
 
 unit: $(SETUP)  ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property tests/conformance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,15 @@ ROOT_EXAMPLE = Path(__file__).parents[1] / "root-example"
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60, print_blob=True)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=5000, print_blob=True)
 hypothesis.settings.load_profile("default")
+
+# Tests start services hundreds of times: each may keep what it compiled of its modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are cores (``make test``): tests of services wait for them half of their time."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(name="free_port")

@@ -38,6 +38,7 @@ KILLS: dict[str, Callable[[Site], None]] = {
 }
 
 
+@pytest.mark.timeout(900)
 def test_t4_ten_crashes_under_load_lose_nothing(
     shared_site: Site, client: caterva2.Client, folder: Path, prefix: str
 ) -> None:

@@ -33,7 +33,7 @@ def test_a_power_cut_takes_what_was_not_synced_and_nothing_else(tmp_path: Path) 
         assert not lost.exists() or lost.stat().st_size == 0, "the tests of power cuts would show nothing"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_t5_a_power_cut_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
     _cut_again_and_again(tmp_path, 2)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 
+# Tests run in several processes (pytest-xdist): each takes ports of its own.
+_PROCESSES = 8
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
 # Below the range from which the kernel takes ports for outgoing connections, so that none of those gets in between.
-_RANGE = range(20_000, 32_000)
+_RANGE = range(20_000 + _PROCESS, 32_000, _PROCESSES)
 _given: set[int] = set()
 
 
