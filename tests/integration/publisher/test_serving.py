@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import re
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -15,6 +17,10 @@ import pytest
 import zstandard
 
 from caterva2 import errors, wire
+from caterva2_formats.chunks import decompress
+from caterva2_formats.pyramid import reduce_mean
+from caterva2_publisher import context
+from caterva2_publisher.pyramids import Pyramids
 from tests.integration.publisher.conftest import InThread, blosc2, make_root, write_array
 from tests.support.processes import wait_until
 
@@ -222,25 +228,78 @@ def test_digests_of_some_chunks_cost_only_these(publisher: InThread) -> None:
         assert digests(publisher, "dir/b.b2nd", query).status_code == status
 
 
-def test_an_overview_is_told_in_both_codings(publisher: InThread, root: Path) -> None:
-    write_array(root / "picture.b2nd", np.arange(2 * 160 * 80, dtype="<u4").reshape(2, 160, 80), chunks=(1, 40, 80))
+def test_tiles_are_chunks_of_the_levels_of_a_plane(publisher: InThread, root: Path) -> None:
+    picture = np.random.default_rng(1).integers(0, 100, (2, 1100, 700), dtype="<u4")
+    write_array(root / "picture.b2nd", picture, chunks=(1, 200, 700))
     wait_until(lambda: publisher.get("/api/info/picture.b2nd").status_code == 200, timeout_s=5, what="indexed")
-    url = "/api/overview/picture.b2nd?rows=1&columns=2&at=1"
-    plain = publisher.get(url, headers={"accept-encoding": "identity"})
-    found = np.load(io.BytesIO(plain.content), allow_pickle=False)
-    assert (found.shape, found.dtype) == ((20, 10), np.dtype("<u4"))
-    assert found[0, 0] == 160 * 80 + round(np.add.outer(np.arange(8) * 80, np.arange(8)).mean())
-    with (
-        httpx.Client(trust_env=False) as http,
-        http.stream("GET", publisher.url + url, headers={"accept-encoding": "zstd"}) as packed,
-    ):
-        assert packed.headers["content-encoding"] == "zstd"
-        assert zstandard.decompress(b"".join(packed.iter_raw())) == plain.content
+    url = "/api/pyramid/picture.b2nd?rows=1&columns=2&at=1"
+    answer = publisher.get(f"{url}&level=1&tiles=1:2,0:1")
+    assert answer.headers["etag"] == f'"{publisher.get("/api/info/picture.b2nd").headers["etag"]}"'
+    tiles = {frame.index: np.frombuffer(decompress(frame.data), "<u4").reshape(512, 350) for frame in frames(answer)}
+    assert list(tiles) == [1, 0]
+    np.testing.assert_array_equal(tiles[0], reduce_mean(picture[1], 1)[:512])
+    np.testing.assert_array_equal(tiles[1][:38], reduce_mean(picture[1], 1)[512:])
     for query, headers, status in (
-        ("rows=1&columns=2&at=x", {}, 400),
-        ("rows=1&columns=2", {}, 400),
-        ("rows=1", {}, 422),
-        ("rows=1&columns=2&at=1", {"if-match": '"other"'}, 412),
+        (f"{url}&level=1&tiles=0:2", {"if-match": '"other"'}, 412),
+        (f"{url}&level=1&tiles=0:3", {}, 200),
+        (f"{url}&level=1&tiles=2:3", {}, 404),
+        (f"{url}&level=3&tiles=0:1", {}, 400),
+        (f"{url}&level=1&tiles=0:9999", {}, 413),
+        (f"{url}&level=1&tiles=x", {}, 400),
+        (f"{url},x&level=1&tiles=0:1", {}, 400),
+        ("/api/pyramid/picture.b2nd?rows=1", {}, 422),
+        ("/api/pyramid/none.b2nd?rows=0&columns=1&level=1&tiles=0:1", {}, 404),
     ):
-        assert publisher.get(f"/api/overview/picture.b2nd?{query}", headers=headers).status_code == status
-    assert publisher.get("/api/overview/none.b2nd?rows=0&columns=1").status_code == 404
+        assert publisher.get(query, headers=headers).status_code == status, query
+    with pytest.raises(errors.ChunkNotFound):
+        frames(publisher.get(f"{url}&level=1&tiles=0:3"))
+
+
+def test_an_envelope_is_the_chunk_of_an_array_of_pairs(publisher: InThread, root: Path) -> None:
+    values = np.random.default_rng(2).normal(size=(3, 10_000))
+    write_array(root / "lines.b2nd", values, chunks=(1, 1000))
+    wait_until(lambda: publisher.get("/api/info/lines.b2nd").status_code == 200, timeout_s=5, what="indexed")
+    url = "/api/envelope/lines.b2nd?axis=1&at=2&start=100&count=9000&group=90"
+    found = frames(publisher.get(url))
+    assert [frame.index for frame in found] == [0]
+    pairs = np.frombuffer(decompress(found[0].data), "f8").reshape(100, 2)
+    groups = values[2, 100:9100].reshape(100, 90)
+    np.testing.assert_array_equal(pairs, np.stack([groups.min(axis=1), groups.max(axis=1)], axis=1))
+    assert publisher.get(f"{url}0000").status_code == 200
+    assert publisher.get(f"{url}&step=2").status_code == 400
+    assert publisher.get(url, headers={"if-match": '"other"'}).status_code == 412
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "/api/envelope/view.b2nd?axis=0&at=0&start=0&count=5000&group=50",
+        "/api/pyramid/view.b2nd?rows=0&columns=1&level=2&tiles=0:1",
+        "/api/pyramid/view.b2nd?rows=0&columns=1&level=4&tiles=0:1",
+    ],
+)
+def test_u2_a_view_is_given_up_when_its_reader_goes_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    reading, stopped = threading.Event(), threading.Event()
+    original = Pyramids._read
+
+    def read(self: Pyramids, path: str, source: Any, selection: Any, stop: threading.Event) -> Any:
+        reading.set()
+        if stop.wait(60):
+            stopped.set()
+        return original(self, path, source, selection, stop)
+
+    monkeypatch.setattr(Pyramids, "_read", read)
+    monkeypatch.setattr(context, "_LINGER_S", 0.0)
+    write_array(tmp_path / "data" / "view.b2nd", np.zeros((5000, 6000), "u1"), chunks=(500, 6000))
+    service = InThread(tmp_path / "data", tmp_path / "pub")
+    try:
+        service.ready()
+        address = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((address[0], int(address[1]))) as connection:
+            connection.sendall(f"GET {query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert reading.wait(30)
+        assert stopped.wait(30), "the publisher hears that the reader has gone"
+    finally:
+        service.stop()

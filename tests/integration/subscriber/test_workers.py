@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from caterva2.errors import InvalidExpression, TooLarge
 from caterva2_formats.sandbox import Limits, Sandbox
+from caterva2_service.disconnecting import CancelOnDisconnect
 from caterva2_subscriber.compute.workers import Workers
-from caterva2_subscriber.disconnecting import CancelOnDisconnect
 
 
 def question(expression: str, shape: tuple[int, ...], dtype: str = "float64") -> dict[str, Any]:

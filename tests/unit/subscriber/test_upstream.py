@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import pytest
 from pydantic import ValidationError
 
 from caterva2.errors import UpstreamUnavailable
+from caterva2_formats.envelope import Line
+from caterva2_formats.pyramid import Plane
 from caterva2_service.outbound import OutboundRules
 from caterva2_service.trust import Role
 from caterva2_subscriber.settings import SubscriberSettings
-from caterva2_subscriber.upstream import Upstream
+from caterva2_subscriber.upstream import NotOffered, Publisher, Upstream
 from tests.support.trust import make_identity
 
 
@@ -70,3 +74,64 @@ def test_u11_networks_are_settings_and_wrong_ones_stop_the_start(monkeypatch: py
     assert (rules.private, rules.local, rules.plain) == (True, False, True)
     with pytest.raises(ValidationError, match="allow"):
         rules_of(upstream={"allow": ["everything"]})
+
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def publisher_that(answers: Answer, tmp_path: Path) -> AsyncIterator[Publisher]:
+    """Give a publisher that does with each connection what `answers` does."""
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    identity = make_identity(tmp_path, Role.SUBSCRIBER)
+    upstream = Upstream(SubscriberSettings().upstream, identity, rules_of(broker="localhost:8000"))
+    async with server:
+        yield upstream.publisher(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await upstream.close()
+
+
+async def tiles(publisher: Publisher) -> None:
+    """Ask for two tiles."""
+    async for _ in publisher.tiles("a.b2nd", etag="v", plane=Plane(0, 1, ()), level=3, ranges=[(0, 2)]):
+        pass
+
+
+async def line(publisher: Publisher) -> None:
+    """Ask for an envelope."""
+    await publisher.envelope("a.b2nd", etag="v", line=Line(0, (), 0, 1, 1000, 10))
+
+
+async def test_a_publisher_of_an_older_version_is_asked_for_views_once(tmp_path: Path) -> None:
+    asked_for: list[bytes] = []
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked_for.append(await reader.readuntil(b"\r\n\r\n"))
+        body = b'{"detail":"Not Found"}'
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+        writer.close()
+
+    async with publisher_that(answers, tmp_path) as publisher:
+        for ask in (tiles, tiles, line):
+            with pytest.raises(NotOffered):
+                await ask(publisher)
+    assert len(asked_for) == 1
+
+
+@pytest.mark.parametrize("ask", [tiles, line])
+async def test_u2_a_request_for_a_view_ends_with_its_reader(ask: Callable[[Publisher], Any], tmp_path: Path) -> None:
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun.set()
+        await reader.read()
+        gone.set()
+        writer.close()
+
+    async with publisher_that(answers, tmp_path) as publisher:
+        asking = asyncio.create_task(ask(publisher))
+        await begun.wait()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await gone.wait()

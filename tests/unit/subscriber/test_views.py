@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 from caterva2.errors import InvalidField, InvalidSlice
 from caterva2.slices import select
+from caterva2_formats.envelope import envelope, step_for
 from caterva2_formats.pyramid import level_shape, reduce_mean, top_level
 from caterva2_subscriber.views.encoding import browser_dtype, describe_dtype, to_bytes, value_range
-from caterva2_subscriber.views.envelope import envelope, step_for
 from caterva2_subscriber.views.export import as_csv, as_npy
 from caterva2_subscriber.views.planes import SAMPLE_ELEMENTS, sample
 from caterva2_subscriber.views.rows import order_of

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from caterva2_service.app import service_app
+from caterva2_service.disconnecting import CancelOnDisconnect
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
 
@@ -36,6 +38,7 @@ def create_app(settings: PublisherSettings) -> FastAPI:
         routers=ROUTERS,
         health=health,
         metrics=metrics,
+        middleware=[Middleware(CancelOnDisconnect)],
         allowed_hosts=settings.allowed_hosts,
         parameters=MEANINGS,
     )

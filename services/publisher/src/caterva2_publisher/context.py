@@ -18,6 +18,7 @@ from caterva2_formats.base import DatasetSource, RootSource
 from caterva2_formats.directory import DirectoryRoot
 from caterva2_formats.roots import open_root
 from caterva2_service.health import Health
+from caterva2_service.joining import Joined
 from caterva2_service.messaging import Bus
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
@@ -30,8 +31,9 @@ from .indexer import Indexer, Sight
 from .kept import KeptChunks
 from .manifest import Manifests
 from .outbox import Outbox
-from .overviews import Overviews
 from .presence import Presence
+from .pyramid_files import PyramidFiles
+from .pyramids import Pyramids
 from .settings import PublisherSettings
 from .tree import Tree
 from .watch import PART_INDEX, Watcher
@@ -40,8 +42,13 @@ log = logging.getLogger(__name__)
 
 READ_THREADS = 4
 INDEX_THREADS = 3
-OVERVIEW_THREADS = 1
-"""Overviews take seconds of a whole core: one at a time leaves the others to readers."""
+PYRAMID_THREADS = 1
+"""Pyramids take seconds of a whole core: one at a time leaves the others to readers."""
+VIEW_THREADS = 2
+_NICE = 10
+"""What is made for eyes runs behind what reads chunks."""
+_LINGER_S = 10.0
+"""Seconds for which a pyramid is made though nobody waits: readers who look around come back to it."""
 DRAIN_S = 1.0
 RESTART_S = 5.0
 PART_ROOT = "root"
@@ -59,14 +66,18 @@ class Context:
     indexer: Indexer
     manifests: Manifests
     digests: Digests
-    overviews: Overviews
-    overview_threads: Threads
+    pyramids: Pyramids
+    building: Joined[None]
+    """Pyramids that are being made."""
+    pyramid_threads: Threads
+    view_threads: Threads
     watcher: Watcher
     threads: Threads
     bus: Bus
     keyring: Keyring
     chunks_served: Counter
     bytes_served: Counter
+    views_served: Counter
 
     def count(self, source: DatasetSource, chunks: int, nbytes: int) -> None:
         """Count what was read for somebody."""
@@ -98,8 +109,12 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
     async with AsyncExitStack() as stack:
         threads = Threads(READ_THREADS, name="read")
         stack.callback(threads.close)
-        overview_threads = Threads(OVERVIEW_THREADS, name="overview")
-        stack.callback(overview_threads.close)
+        pyramid_threads = Threads(PYRAMID_THREADS, name="pyramid", nice=_NICE)
+        stack.callback(pyramid_threads.close)
+        view_threads = Threads(VIEW_THREADS, name="view", nice=_NICE)
+        stack.callback(view_threads.close)
+        building: Joined[None] = Joined(_LINGER_S)
+        stack.push_async_callback(building.close)
         index_threads = Threads(INDEX_THREADS, name="index")
         stack.callback(index_threads.close)
         source = settings.root.absolute()
@@ -109,11 +124,14 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
         stack.callback(root.close)
         tree = Tree(source)
         kept = await threads.run(KeptChunks, settings.statedir / "chunks", disk_bytes=settings.chunk_cache)
+        files = await threads.run(PyramidFiles, settings.statedir / "pyramids", disk_bytes=settings.pyramid_cache)
         sources = Sources(root, kept)
         stack.callback(sources.close)
 
         def on_news(news: list[Change]) -> None:
-            sources.forget(change.path if isinstance(change, Removed) else change.found.path for change in news)
+            paths = [change.path if isinstance(change, Removed) else change.found.path for change in news]
+            sources.forget(paths)
+            files.forget(paths)
             loop.call_soon_threadsafe(outbox.wake)
 
         def on_sight(sight: Sight) -> None:
@@ -171,14 +189,17 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
             indexer=indexer,
             manifests=Manifests(catalog),
             digests=Digests(catalog, sources),
-            overviews=Overviews(sources, kept),
-            overview_threads=overview_threads,
+            pyramids=Pyramids(sources, kept, files),
+            building=building,
+            pyramid_threads=pyramid_threads,
+            view_threads=view_threads,
             watcher=watcher,
             threads=threads,
             bus=bus,
             keyring=keyring,
             chunks_served=metrics.counter("chunks_served", "Compressed chunks read for others", ("kind",)),
             bytes_served=metrics.counter("bytes_served", "Bytes of compressed chunks read for others", ("kind",)),
+            views_served=metrics.counter("views_served", "Tiles and envelopes made for others", ("kind",)),
         )
 
 

@@ -40,6 +40,9 @@ class PublisherSettings(ServiceSettings):
     chunk_cache: Annotated[
         ByteSize, Option("disk space for chunks that are compressed when read (HDF5, plain files)", cli=False)
     ] = Field(default=ByteSize(2**30), ge=0)
+    pyramid_cache: Annotated[
+        ByteSize, Option("disk space for pictures of large arrays at lower resolutions", cli=False)
+    ] = Field(default=ByteSize(2**30), ge=0)
     open_access: Annotated[
         bool, Option("answer anybody who reaches the address, not only subscribers that the broker admitted")
     ] = False

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from caterva2_formats.sandbox import Sandbox
 from caterva2_service.app import service_app
+from caterva2_service.disconnecting import CancelOnDisconnect
 from caterva2_service.health import Health
 from caterva2_service.metrics import Metrics
 from caterva2_service.siblings import Siblings
@@ -17,7 +18,6 @@ from caterva2_service.siblings import Siblings
 from . import __version__
 from .auth.origin import SameOriginMiddleware
 from .context import Context
-from .disconnecting import CancelOnDisconnect
 from .handlers import ROUTERS
 from .handlers.meanings import MEANINGS
 from .hardening import FairShare, Hardening

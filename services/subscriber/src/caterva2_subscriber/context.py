@@ -153,6 +153,8 @@ class Context:
             threads=threads,
             sandbox=sandbox,
         )
+        planes = Planes(threads)
+        stack.push_async_callback(planes.close)
         index = SearchIndex.open(catalog, library, opened.inventory, changes, threads)
         return cls(
             settings=settings,
@@ -172,7 +174,7 @@ class Context:
             published=published,
             library=library,
             spaces=opened.spaces,
-            planes=Planes(threads),
+            planes=planes,
             live=live,
             index=await stack.enter_async_context(index),
             shrinker=Shrinker(),

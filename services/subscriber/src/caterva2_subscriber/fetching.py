@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -32,7 +32,8 @@ from caterva2.slices import ChunkPart
 from caterva2.wire import INDEX_SKELETON, NO_DIGEST, ChunkFrame, Kind
 from caterva2_formats.base import Layout, Skeleton
 from caterva2_formats.chunks import bytes_of_part, check_chunk, digest
-from caterva2_formats.dtypes import Dtype
+from caterva2_formats.envelope import Line
+from caterva2_formats.pyramid import Plane, level_layout
 from caterva2_service.log import get_logger
 from caterva2_service.metrics import Metrics
 from caterva2_service.threads import Threads
@@ -41,7 +42,7 @@ from .cache import Bytes, ChunkStore, Claims, Kept, VersionKey
 from .economy import Economy
 from .library import Usage
 from .settings import UpstreamSettings
-from .upstream import Array, Plane, Publisher
+from .upstream import Publisher
 
 log = get_logger(__name__)
 
@@ -64,6 +65,16 @@ _LOOK_MIN_S, _LOOK_MAX_S = 0.005, 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A level of the mean pyramid of a plane."""
+
+    path: str
+    """Path of the dataset, below its root."""
+    plane: Plane
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One version of one dataset at its publisher."""
 
@@ -76,6 +87,30 @@ class Target:
     """Called when the publisher says that it has another version."""
     lost: Callable[[], None]
     """Called when the publisher does not answer."""
+    view: View | None = None
+    """Which array the publisher derives; None for the dataset itself."""
+
+    def level(self, plane: Plane, level: int) -> Target:
+        """Return a level of the mean pyramid of a plane, whose chunks are tiles. Raises as `level_layout` does."""
+        layout = level_layout(self.layout, plane, level)
+        # No dataset has this name: no part of a path holds a control character.
+        name = f"{self.key.path}/\x01{plane.rows},{plane.columns}@{','.join(map(str, plane.at))}/{level}"
+        cbytes = max(1, layout.chunksize // 2)
+        view = View(self.key.path, plane, level)
+        return replace(self, key=replace(self.key, path=name), layout=layout, chunk_cbytes=cbytes, view=view)
+
+    @property
+    def path(self) -> str:
+        """Path of the dataset, below its root."""
+        return self.key.path if self.view is None else self.view.path
+
+    def frames(self, ranges: Sequence[tuple[int, int]], *, skeleton: bool) -> AsyncGenerator[ChunkFrame, None]:
+        """Ask for chunks."""
+        if self.view is None:
+            return self.publisher.chunks(self.path, etag=self.key.etag, ranges=ranges, skeleton=skeleton)
+        return self.publisher.tiles(
+            self.path, etag=self.key.etag, plane=self.view.plane, level=self.view.level, ranges=ranges
+        )
 
     @property
     def slots(self) -> int:
@@ -146,14 +181,24 @@ class Fetcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- for readers ---------------------------------------------------------------------
-    async def overview(self, target: Target, plane: Plane, shape: tuple[int, ...], dtype: Dtype, usage: Usage) -> Array:
-        """Return a plane at a low resolution, as its publisher makes it. Raises as `Publisher.overview` does."""
+    async def envelope(self, target: Target, line: Line, usage: Usage) -> bytes:
+        """Return the chunk of the envelope of a line, as the publisher makes it. Raises as `Publisher.envelope` does.
+
+        Raises
+        ------
+        UpstreamInvalid
+            If it is not the chunk that was asked for.
+        """
         key = target.key
-        found, nbytes = await target.publisher.overview(key.path, etag=key.etag, plane=plane, shape=shape, dtype=dtype)
-        self._economy.came(key.root, key.path, nbytes)
-        self._economy.served(usage.reader, nbytes)
-        usage.link_bytes += nbytes
-        return found
+        data = await target.publisher.envelope(key.path, etag=key.etag, line=line)
+        try:
+            check_chunk(data, line.layout(target.layout), 0)
+        except UnsafeContent as error:
+            raise UpstreamInvalid(f"The publisher sent a wrong envelope: {error}") from None
+        self._economy.came(key.root, key.path, len(data))
+        self._economy.served(usage.reader, len(data))
+        usage.link_bytes += len(data)
+        return data
 
     async def arrivals(
         self, target: Target, numbers: Iterable[int], usage: Usage
@@ -201,7 +246,7 @@ class Fetcher:
         data = self._store.get(target.key, nchunk)
         if data is not None:
             usage.cache_bytes += len(data)
-            self._economy.saved(target.key.root, target.key.path, len(data), usage.reader)
+            self._economy.saved(target.key.root, target.path, len(data), usage.reader)
         return data
 
     def cached_part(self, target: Target, part: ChunkPart, usage: Usage) -> Bytes | None:
@@ -209,7 +254,7 @@ class Fetcher:
         choose = partial(bytes_of_part, layout=target.layout, part=part) if target.layout.kind is Kind.ARRAY else None
         data = self._store.get_part(target.key, part.nchunk, choose)
         if data is not None:
-            self._economy.saved(target.key.root, target.key.path, len(data), usage.reader)
+            self._economy.saved(target.key.root, target.path, len(data), usage.reader)
             usage.cache_bytes += len(data)
         return data
 
@@ -261,8 +306,8 @@ class Fetcher:
             self._economy.served(usage.reader, len(data))
         else:
             usage.cache_bytes += len(data)
-            key = flight.batch.target.key
-            self._economy.saved(key.root, key.path, len(data), usage.reader)
+            target = flight.batch.target
+            self._economy.saved(target.key.root, target.path, len(data), usage.reader)
         usage.cache_state = usage.cache_state or flight.cache_state or self._store.state
         return data
 
@@ -357,7 +402,7 @@ class Fetcher:
         kept: list[Kept] = []
         self._requests.labels(target.key.root).inc()
         asked = set(wanted)
-        frames = target.publisher.chunks(target.key.path, etag=target.key.etag, ranges=ranges, skeleton=skeleton)
+        frames = target.frames(ranges, skeleton=skeleton)
         try:
             async with aclosing(frames):
                 async for frame in frames:
@@ -387,7 +432,7 @@ class Fetcher:
 
     def _arrived(self, batch: _Batch, kept: Kept) -> None:
         key = batch.target.key
-        self._economy.came(key.root, key.path, len(kept.data))
+        self._economy.came(key.root, batch.target.path, len(kept.data))
         self._link_chunks.labels(key.root).inc()
         batch.flights[kept.nchunk].bring(kept.data)
 
@@ -427,7 +472,7 @@ class Fetcher:
 
     async def _carry(self, target: Target, old: VersionKey) -> None:
         keep: list[int] = []
-        if old.root == target.key.root and not self._store.has_version(target.key):
+        if target.view is None and old.root == target.key.root and not self._store.has_version(target.key):
             known = await self._threads.run(self._store.digests, old)
             known = {n: found for n, found in known.items() if n < target.layout.nchunks}
             try:

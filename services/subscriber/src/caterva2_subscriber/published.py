@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import islice
@@ -19,11 +19,12 @@ from caterva2.errors import (
     UpstreamInvalid,
     VersionChanged,
 )
-from caterva2.slices import ChunkPart, Selection, select
+from caterva2.slices import Axis, ChunkPart, Selection, select
 from caterva2.wire import Kind
 from caterva2_formats.base import Layout, Skeleton
-from caterva2_formats.dtypes import parse_dtype
+from caterva2_formats.envelope import Line
 from caterva2_formats.info import layout_of, timestamp
+from caterva2_formats.pyramid import BASE_LEVEL, Plane
 from caterva2_service.log import get_logger
 from caterva2_service.threads import Threads
 
@@ -34,12 +35,14 @@ from .fetching import Fetcher, Target
 from .library import Freshness, Usage
 from .reading import Array, cell_dtype, check_size, copy_part, gather, shown
 from .tracking import Tracking
-from .upstream import Plane, Upstream
+from .upstream import Upstream
 
 log = get_logger(__name__)
 
 _FEW = 4
 """Cached chunks that are read in one go."""
+_LOOKED_AT = 20_000
+"""Chunks under a view that are looked for in the cache; where there are more, the publisher makes the view."""
 _INLINE_BYTES = 64 * 2**10
 _INLINE_CHUNKS = 512 * 2**10
 """Selections of up to so many bytes, from chunks of up to so many compressed bytes, are read on the event loop: a
@@ -207,33 +210,85 @@ class PublishedResource:
         whole = assemble() if inline else await self._threads.run(assemble)
         return box[(*selection.finish, ...)] if whole else None
 
-    async def overview(self, plane: Plane, shape: tuple[int, ...]) -> Array | None:
-        """Return a plane at a low resolution as its publisher makes it.
+    async def tile(self, plane: Plane, level: int, window: Selection) -> Array | None:
+        """Return a part of a level of the mean pyramid of a plane, as the publisher makes it.
 
         Parameters
         ----------
-        shape
-            Shape of the result.
+        window
+            Applied to the shape of the level.
 
         Returns
         -------
         numpy.ndarray or None
             None if it costs less to make it here from the chunks, or if the publisher makes none.
         """
+        target, usage, fetcher = self._wanted(), self.usage, self._fetcher
+        tiles = target.level(plane, level)
+        layout = tiles.layout
+        missing = fetcher.missing(tiles, window.chunk_numbers(layout.chunks))
+        if missing and not self._pays(len(missing) * tiles.chunk_cbytes, plane, level, window):
+            return None
+
+        async def read() -> Array:
+            return await gather(
+                layout,
+                window,
+                fetcher.arrivals(tiles, window.chunk_numbers(layout.chunks), usage),
+                lambda nchunk: fetcher.cached(tiles, nchunk, usage),
+                self._threads,
+                lambda nchunk: fetcher.one(tiles, nchunk, usage),
+            )
+
+        return await self._as_offered(read)
+
+    def _pays(self, nbytes: int, plane: Plane, level: int, window: Selection) -> bool:
+        """Tell whether moving tiles of `nbytes` costs less than moving the chunks that are missing to make them here.
+
+        From `BASE_LEVEL` on, that is all chunks of the plane.
+        """
         target = self._wanted()
         layout = target.layout
-        at = iter(plane.at)
-        key = tuple(slice(None) if i in (plane.rows, plane.columns) else next(at) for i in range(len(layout.shape)))
-        missing = len(self._fetcher.missing(target, select(key, layout.shape).chunk_numbers(layout.chunks)))
-        if missing * target.chunk_cbytes <= prod(shape) * layout.typesize:
+        rows, columns = plane.shape(layout)
+        whole = plane.part(layout, Axis(0, 1, rows), Axis(0, 1, columns))
+        under = whole if level >= BASE_LEVEL else plane.under(layout, window, level)
+        if prod(-(-axis.count // chunk) for axis, chunk in zip(under.axes, layout.chunks, strict=True)) > _LOOKED_AT:
+            return True
+        return len(self._fetcher.missing(target, under.chunk_numbers(layout.chunks))) * target.chunk_cbytes > nbytes
+
+    async def envelope(self, line: Line) -> Array | None:
+        """Return minimum and maximum of the groups of a line, as the publisher makes them.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Shape ``(pairs, 2)``. None if it costs less to make it here from the chunks, or if the publisher makes none.
+        """
+        target = self._wanted()
+        made = line.layout(target.layout)
+        parts = line.selection(target.layout)
+        missing = len(self._fetcher.missing(target, parts.chunk_numbers(target.layout.chunks)))
+        if missing * target.chunk_cbytes <= made.nbytes:
             return None
+
+        async def read() -> Array:
+            chunk = await self._fetcher.envelope(target, line, self.usage)
+            box: Array = np.empty(made.shape, cell_dtype(made))
+            part = next(select((), made.shape).parts(made.chunks))
+            await self._threads.run(copy_part, made, chunk, part, box)
+            return box
+
+        return await self._as_offered(read)
+
+    async def _as_offered(self, read: Callable[[], Awaitable[Array]]) -> Array | None:
+        """Return what the publisher makes; None if it does not."""
         try:
-            return await self._fetcher.overview(target, plane, shape, parse_dtype(layout.dtype), self.usage)
+            return await read()
         except VersionChanged:
-            target.changed()
+            self._wanted().changed()
             raise
         except Caterva2Error as error:
-            log.info("no overview", path=self.path, reason=str(error))
+            log.info("made here from chunks", path=self.path, reason=str(error))
             return None
 
     def missing(self, numbers: Sequence[int]) -> list[int]:

@@ -8,30 +8,40 @@ while (circuit breaker), so that readers are told at once instead of waiting eac
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
-from math import prod
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-import numpy as np
 import orjson
 
 from caterva2 import errors
-from caterva2.errors import Caterva2Error, UpstreamInvalid, UpstreamUnavailable, VersionChanged
+from caterva2.errors import (
+    BadRequest,
+    Caterva2Error,
+    ChunkNotFound,
+    DatasetNotFound,
+    NotFound,
+    TooLarge,
+    UpstreamInvalid,
+    UpstreamUnavailable,
+    VersionChanged,
+)
 from caterva2.wire import (
     HEADER_REQUEST_ID,
     INDEX_SKELETON,
+    NO_DIGEST,
     ChunkFrame,
     ChunksRequest,
     decode_frames,
 )
 from caterva2_formats.base import MAX_CHUNK_BYTES
+from caterva2_formats.chunks import digest
+from caterva2_formats.envelope import Line
+from caterva2_formats.pyramid import Plane
 from caterva2_service.address import Address
 from caterva2_service.log import get_logger
 from caterva2_service.outbound import AddressRefused, OutboundRules, open_client
@@ -45,9 +55,12 @@ log = get_logger(__name__)
 _MAX_FRAME = MAX_CHUNK_BYTES + 32
 _MAX_SKELETON = 64 * 2**20
 _MAX_QUERY = 8000
-_NPY_HEADER_BYTES = 4096
 _MAKING_S = 600.0
-"""Silence that is granted to a publisher who makes an overview of a large plane."""
+"""Silence that is granted to a publisher who makes a pyramid of a large plane."""
+_VIEWS = 2
+"""Requests for views at a time: they may wait long, and chunks should not wait behind them."""
+_NO_VIEWS_S = 600.0
+"""Time after which a publisher who made no views may have been replaced by one who does."""
 _BREAK_AFTER = 3
 """Failures in a row after which a publisher is left alone."""
 _BREAK_MIN_S, _BREAK_MAX_S = 1.0, 30.0
@@ -56,17 +69,8 @@ _KEEPALIVE_S = 120.0
 _LOST = (httpx.TransportError, httpx.StreamError)
 
 
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Plane:
-    """Two axes of an array, and where it is cut on the others."""
-
-    rows: int
-    columns: int
-    at: tuple[int, ...]
-    """Index on each of the other axes, in their order."""
+class NotOffered(BadRequest):
+    """The publisher does not make what was asked for."""
 
 
 class Breaker:
@@ -110,6 +114,8 @@ class Publisher:
         self.address = address
         self.breaker = Breaker()
         self._slots = asyncio.Semaphore(settings.concurrency)
+        self._view_slots = asyncio.Semaphore(_VIEWS)
+        self._no_views_until = 0.0
         options: dict[str, Any] = {
             "timeout": httpx.Timeout(settings.silence_timeout_s, connect=settings.connect_timeout_s, pool=None),
             "limits": httpx.Limits(
@@ -195,34 +201,54 @@ class Publisher:
                     raise UpstreamInvalid("The publisher sent what was not asked for")
                 yield frame
 
-    async def overview(
-        self, path: str, *, etag: str, plane: Plane, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> tuple[Array, int]:
-        """Return a plane of the version `etag` at a low resolution, and the bytes that it took on the link.
+    async def tiles(
+        self, path: str, *, etag: str, plane: Plane, level: int, ranges: Sequence[tuple[int, int]]
+    ) -> AsyncGenerator[ChunkFrame, None]:
+        """Yield tiles of a level of a plane of the version `etag` as they arrive: chunks of `level_layout`.
 
-        Parameters
-        ----------
-        shape, dtype
-            What the answer must be.
+        Raises
+        ------
+        NotOffered
+            If the publisher makes none, as those of older versions.
         """
-        where = f"rows={plane.rows}&columns={plane.columns}&at={','.join(map(str, plane.at))}"
-        limit = prod(shape) * dtype.itemsize + _NPY_HEADER_BYTES
-        body = bytearray()
-        async with self._ask(
-            "GET", f"/api/overview/{quote(path)}?{where}", headers={"If-Match": f'"{etag}"'}, silence_s=_MAKING_S
-        ) as response:
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > limit:
-                    raise UpstreamInvalid("The publisher sent more than was asked for")
-            nbytes = response.num_bytes_downloaded
+        at = ",".join(map(str, plane.at))
+        tiles = ",".join(f"{start}:{stop}" for start, stop in ranges)
+        query = f"rows={plane.rows}&columns={plane.columns}&at={at}&level={level}&tiles={tiles}"
+        async with aclosing(self._view(path, f"/api/pyramid/{quote(path)}?{query}", etag)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def envelope(self, path: str, *, etag: str, line: Line) -> bytes:
+        """Return minimum and maximum of the groups of a line of the version `etag`: the chunk of `Line.layout`.
+
+        Raises
+        ------
+        NotOffered
+            As `tiles` does.
+        """
+        at = ",".join(map(str, line.at))
+        query = f"axis={line.axis}&at={at}&start={line.start}&step={line.step}&count={line.count}&group={line.group}"
+        async with aclosing(self._view(path, f"/api/envelope/{quote(path)}?{query}", etag)) as frames:
+            found = [frame async for frame in frames]
+        if len(found) != 1 or found[0].digest not in (NO_DIGEST, digest(found[0].data)):
+            raise UpstreamInvalid("The publisher sent another envelope than was asked for")
+        return found[0].data
+
+    async def _view(self, path: str, url: str, etag: str) -> AsyncGenerator[ChunkFrame, None]:
+        if time.monotonic() < self._no_views_until:
+            raise NotOffered("the publisher makes no views")
+        headers = {"If-Match": f'"{etag}"'}
         try:
-            array = np.load(io.BytesIO(body), allow_pickle=False)
-        except (ValueError, EOFError):
-            raise UpstreamInvalid("The publisher sent an overview that is none") from None
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-            raise UpstreamInvalid("The publisher sent another overview than was asked for")
-        return array, nbytes
+            async with self._view_slots, self._ask("GET", url, headers=headers, silence_s=_MAKING_S) as response:
+                if response.headers.get("etag", "").strip('"') != etag:
+                    raise VersionChanged(f"{path} has changed at its publisher")
+                async for frame in decode_frames(_bytes_of(response), max_frame=_MAX_FRAME):
+                    yield frame
+        except NotFound as error:
+            if isinstance(error, (DatasetNotFound, ChunkNotFound)):
+                raise
+            self._no_views_until = time.monotonic() + _NO_VIEWS_S
+            raise NotOffered("the publisher makes no views") from None
 
     @asynccontextmanager
     async def _ask(
@@ -283,7 +309,7 @@ async def _error_of(response: httpx.Response) -> Caterva2Error:
     error = errors.from_body(response.status_code, body)
     if response.status_code == 412:
         return VersionChanged("The dataset has changed at its publisher")
-    if response.status_code in (404, 422):
+    if response.status_code in (404, 422) or isinstance(error, TooLarge):
         return error
     if response.status_code in (429, 503):
         return errors.Unavailable(error.detail, retry_after_s=_retry_after(response) or 1)

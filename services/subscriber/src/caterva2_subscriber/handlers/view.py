@@ -10,7 +10,7 @@ import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any, Literal
 
@@ -18,18 +18,27 @@ import numpy as np
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from caterva2.errors import BadRequest, InvalidField, TooLarge
-from caterva2.slices import Axis, Selection, parse_slice, select
+from caterva2.slices import Selection, parse_slice, select
 from caterva2.wire import Kind
 from caterva2_formats.dtypes import parse_dtype
+from caterva2_formats.envelope import step_for
 
 from .. import answers
 from ..auth.principal import OptionalPrincipal, Principal
 from ..context import Context, ContextDep
 from ..library import Resource
 from ..views.encoding import browser_dtype, describe_dtype, to_bytes, value_range
-from ..views.envelope import envelope, step_for
 from ..views.export import as_csv, as_npy
-from ..views.planes import SAMPLE_ELEMENTS, check_tile, level_selection_shape, plane_axes, sample
+from ..views.lines import envelope_of
+from ..views.planes import (
+    SAMPLE_ELEMENTS,
+    check_tile,
+    level_selection_shape,
+    plane_axes,
+    plane_of,
+    sample,
+    window_of,
+)
 from ..views.rows import order_of
 from ..views.statistics import describe
 from .compression import compress
@@ -45,7 +54,6 @@ MAX_SLICE_BYTES = 256 * 2**20
 MAX_LINE = 2**31
 MAX_SORTED_BYTES = 512 * 2**20
 """Largest table that is filtered or sorted for a browser."""
-_LINE_BLOCK = 4 * 2**20
 
 Slice = Annotated[str | None, Query(max_length=1000, description="Slice as numpy writes it, `128,:,:`")]
 Version = Annotated[str | None, Query(max_length=100, description="Version that the answer must belong to")]
@@ -181,7 +189,7 @@ async def view_tile(
         axes = plane_axes(select(parse_slice(s), shape))
         selection = select(parse_slice(s), level_selection_shape(shape, axes, level))
         check_tile(selection)
-        array = await asked.context.planes.tile(resource, replace(selection, source_shape=shape), level)
+        array = await asked.context.planes.tile(resource, plane_of(selection), level, window_of(selection))
         return await _send_array(asked, array, shuffle=shuffle is not None, started=started)
 
     return await _view(asked, ("tile", s, level, shuffle, _coding(asked)), work)
@@ -212,25 +220,13 @@ async def view_line(
             step = 1
             if count > SAMPLE_ELEMENTS:
                 raise TooLarge(f"lines of this type are shown up to {SAMPLE_ELEMENTS} values at once: choose a part")
-        array = await (resource.read(selection) if step == 1 else _envelope(asked, resource, selection, kept[0], step))
+        if step == 1:
+            array = await resource.read(selection)
+        else:
+            array = await envelope_of(resource, selection, kept[0], step, asked.context.threads)
         return await _send_array(asked, array, shuffle=shuffle is not None, started=started, X_Step=step)
 
     return await _view(asked, ("line", s, n, shuffle, _coding(asked)), work)
-
-
-async def _envelope(asked: Asked, resource: Resource, selection: Selection, axis: int, step: int) -> Array:
-    """Return the min/max pairs of a line, read a block at a time."""
-    block = max(_LINE_BLOCK // step, 1) * step
-    line = selection.axes[axis]
-    pairs = []
-    for first in range(0, line.count, block):
-        # The axis is walked upwards here; a flipped line is turned at the end.
-        part = Axis(line.start + first * line.step, line.step, min(block, line.count - first))
-        axes = tuple(part if i == axis else other for i, other in enumerate(selection.axes))
-        values = await resource.read(Selection(selection.source_shape, axes, ()))
-        pairs.append(await asked.context.threads.run(envelope, values.reshape(-1), step))
-    joined = np.concatenate(pairs)
-    return np.ascontiguousarray(joined[::-1]) if line.flipped else joined
 
 
 @router.get("/stats/{path:path}", summary="Statistics of a slice", response_model=dict[str, Any])
@@ -251,7 +247,7 @@ async def view_stats(asked: AskedDep, s: Slice = None) -> Response:
             axis.dropped or axis.count == length for axis, length in zip(selection.axes, layout.shape, strict=True)
         )
         if selection.size > SAMPLE_ELEMENTS and whole_plane and dtype.kind != "c":
-            values, approximate = await asked.context.planes.overview(resource, selection), True
+            values, approximate = await asked.context.planes.overview(resource, plane_of(selection)), True
         else:
             chosen, approximate = sample(selection, layout.chunks)
             values = await resource.read(chosen)

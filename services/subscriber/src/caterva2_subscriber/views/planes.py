@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable
 from dataclasses import replace
 from math import prod
 from typing import Any, Protocol, cast
@@ -12,28 +10,43 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from caterva2.errors import BadRequest, TooLarge
-from caterva2.slices import Axis, Selection
+from caterva2.slices import Selection, select
 from caterva2_formats.dtypes import parse_dtype
-from caterva2_formats.pyramid import OVERVIEW_LEVEL, TILE, level_shape, reduce_mean, top_level
+from caterva2_formats.pyramid import (
+    BASE_LEVEL,
+    MAX_PLANE_BYTES,
+    TILE,
+    Levels,
+    Plane,
+    Sums,
+    level_shape,
+    reduce_mean,
+    square_sums,
+    top_level,
+)
+from caterva2_service.joining import Joined
 from caterva2_service.threads import Threads
 
 from ..library import Resource
-from ..upstream import Plane
 
 Array = np.ndarray[Any, Any]
+_Key = tuple[str, str, Plane]
+_Made = dict[int, Array]
+"""Means of a whole plane by level."""
 
-DIRECT_LEVEL = OVERVIEW_LEVEL - 1
-"""Tiles up to this level are made from the pixels below them; higher ones from a reduced copy of the whole plane."""
 SAMPLE_ELEMENTS = 4 * 2**20
 """Selections with more elements are described by a sample."""
-MAX_PLANE_BYTES = 64 * 2**30
-_KEPT_LEVEL = OVERVIEW_LEVEL
-_BAND_BYTES = 32 * 2**20
+_OVERVIEW_ELEMENTS = 2**20
+"""Means by which a large picture is described."""
 _KEPT_BYTES = 128 * 2**20
+_LINGER_S = 10.0
+"""Seconds for which a plane is reduced though nobody waits: readers who look around come back to it."""
 
 
 class Planes:
-    """Reduced copies of planes, made once per version and kept in memory, the least recently used ones dropped.
+    """Tiles of planes: of their publishers where that moves less, else made here.
+
+    What is made here of whole planes, once for each version, is kept in memory, the least recently used dropped.
 
     Parameters
     ----------
@@ -43,101 +56,111 @@ class Planes:
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
-        self._kept: OrderedDict[Hashable, Array] = OrderedDict()
-        self._making: dict[Hashable, asyncio.Task[Array]] = {}
+        self._kept: OrderedDict[_Key, _Made] = OrderedDict()
+        self._making: Joined[_Made] = Joined(_LINGER_S)
 
-    async def tile(self, resource: Resource, selection: Selection, level: int) -> Array:
-        """Return one tile of the mean pyramid of a plane.
+    async def close(self) -> None:
+        """End what nobody will see."""
+        await self._making.close()
+
+    async def tile(self, resource: Resource, plane: Plane, level: int, window: Selection) -> Array:
+        """Return a part of a level of the mean pyramid of a plane.
 
         Parameters
         ----------
-        selection
-            Two axes that are not dropped: rows and columns in pixels of `level`, applied to the shape of that level
-            (`level_selection`).
         level
             0 is the plane itself.
+        window
+            Rows and columns in pixels of the level, with a step of 1.
 
         Returns
         -------
         numpy.ndarray
-            Shape as selected, dtype of the data; of booleans the mean.
+            Shape of the window, dtype of the data; of booleans whether more than half are true.
         """
-        rows, columns = plane_axes(selection)
-        if level <= DIRECT_LEVEL:
-            pixels = await resource.read(_scaled(resource, selection, (rows, columns), level))
+        assert resource.layout is not None
+        layout = resource.layout
+        if level:
+            found = await _ready_made(resource, plane, level, window)
+            if found is not None:
+                return found
+        if level < BASE_LEVEL:
+            pixels = await resource.read(plane.under(layout, window, level))
             return await self._threads.run(reduce_mean, pixels, level)
-        whole = replace(
-            selection,
-            axes=tuple(
-                Axis(0, 1, selection.source_shape[i]) if i in (rows, columns) else axis
-                for i, axis in enumerate(selection.axes)
-            ),
-        )
-        first = await self._reduced(resource, whole, (rows, columns))
-        reduced = await self._threads.run(reduce_mean, first, level - _KEPT_LEVEL)
-        window = tuple(slice(axis.start, axis.stop) for axis in (selection.axes[rows], selection.axes[columns]))
-        return np.asarray(reduced[window])
+        made = await self._levels(resource, plane)
+        return np.asarray(made[level][tuple(slice(axis.start, axis.stop) for axis in window.axes)])
 
-    async def overview(self, resource: Resource, selection: Selection) -> Array:
-        """Return the reduced copy of a whole plane, eight pixels to one on each axis."""
-        return await self._reduced(resource, selection, plane_axes(selection))
+    async def overview(self, resource: Resource, plane: Plane) -> Array:
+        """Return a whole plane at the resolution at which it is described."""
+        assert resource.layout is not None
+        shape = plane.shape(resource.layout)
+        level = min(BASE_LEVEL, top_level(shape))
+        while prod(level_shape(shape, level)) > _OVERVIEW_ELEMENTS and level < top_level(shape):
+            level += 1
+        return await self.tile(resource, plane, level, select((), level_shape(shape, level)))
 
-    async def _reduced(self, resource: Resource, whole: Selection, plane: tuple[int, int]) -> Array:
-        fixed = tuple(axis.start for axis in whole.axes if axis.dropped)
-        key = (resource.path, resource.etag, plane, fixed)
+    async def _levels(self, resource: Resource, plane: Plane) -> _Made:
+        key = (resource.path, resource.etag, plane)
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
             return found
-        task = self._making.get(key)
-        if task is None:
-            task = self._making[key] = asyncio.create_task(self._make(key, resource, whole, plane))
-        # One reader who goes away does not take the others' picture with it.
-        return await asyncio.shield(task)
+        return await self._making.run(key, lambda: self._make(key, resource, plane))
 
-    async def _make(self, key: Hashable, resource: Resource, whole: Selection, plane: tuple[int, int]) -> Array:
-        try:
-            made = await _ready_made(resource, whole, plane)
-            if made is None:
-                made = await self._by_bands(resource, whole, plane)
-        finally:
-            del self._making[key]
-        self._kept[key] = made
-        while sum(array.nbytes for array in self._kept.values()) > _KEPT_BYTES and len(self._kept) > 1:
+    async def _make(self, key: _Key, resource: Resource, plane: Plane) -> _Made:
+        """Reduce the whole plane, some rows at a time, so that it is never in memory as a whole."""
+        assert resource.layout is not None
+        layout = resource.layout
+        levels = Levels(plane.shape(layout), parse_dtype(layout.dtype))
+        rows: dict[int, list[Array]] = {}
+
+        def add(band: list[Sums]) -> None:
+            sums, numbers = (np.concatenate(parts, axis=1) for parts in zip(*band, strict=True))
+            for level, found in levels.add((sums, numbers)):
+                rows.setdefault(level, []).append(found)
+
+        def join() -> _Made:
+            for level, found in levels.end():
+                rows.setdefault(level, []).append(found)
+            return {level: np.concatenate(parts) for level, parts in rows.items()}
+
+        for band in plane.bands(layout):
+            parts = [await self._threads.run(square_sums, await resource.read(part), BASE_LEVEL) for part in band]
+            await self._threads.run(add, parts)
+        made = self._kept[key] = await self._threads.run(join)
+        while sum(map(_nbytes, self._kept.values())) > _KEPT_BYTES and len(self._kept) > 1:
             self._kept.popitem(last=False)
         return made
 
-    async def _by_bands(self, resource: Resource, whole: Selection, plane: tuple[int, int]) -> Array:
-        """Reduce the whole plane, some rows at a time, so that it is never in memory as a whole."""
-        assert resource.layout is not None
-        shape = resource.layout.shape
-        rows, columns = plane
-        height = _band_height(resource, rows, columns)
-        bands = []
-        for start in range(0, shape[rows], height):
-            count = min(height, shape[rows] - start)
-            axes = list(whole.axes)
-            axes[rows], axes[columns] = Axis(start, 1, count), Axis(0, 1, shape[columns])
-            pixels = await resource.read(Selection(shape, tuple(axes), ()))
-            bands.append(await self._threads.run(reduce_mean, pixels, _KEPT_LEVEL))
-        return await self._threads.run(np.concatenate, bands)
+
+def _nbytes(made: _Made) -> int:
+    return sum(level.nbytes for level in made.values())
 
 
-class _HasOverviews(Protocol):
-    """A resource whose publisher can make overviews, so that its chunks need not cross the link."""
+class _HasTiles(Protocol):
+    """A resource whose publisher can make tiles, so that its chunks need not cross the link."""
 
-    async def overview(self, plane: Plane, shape: tuple[int, ...]) -> Array | None: ...
+    async def tile(self, plane: Plane, level: int, window: Selection) -> Array | None: ...
 
 
-async def _ready_made(resource: Resource, whole: Selection, plane: tuple[int, int]) -> Array | None:
-    """Return the reduced copy of a plane as the publisher of the resource makes it, if there is one who does."""
-    assert resource.layout is not None
-    if not hasattr(resource, "overview") or parse_dtype(resource.layout.dtype).kind not in "biuf":
+async def _ready_made(resource: Resource, plane: Plane, level: int, window: Selection) -> Array | None:
+    """Return what the publisher of the resource makes, if there is one who does."""
+    if not hasattr(resource, "tile"):
         return None
-    shape = resource.layout.shape
-    at = tuple(axis.start for axis in whole.axes if axis.dropped)
-    reduced = level_shape((shape[plane[0]], shape[plane[1]]), OVERVIEW_LEVEL)
-    return await cast(_HasOverviews, resource).overview(Plane(*plane, at), reduced)
+    return await cast(_HasTiles, resource).tile(plane, level, window)
+
+
+def plane_of(selection: Selection) -> Plane:
+    """Return the plane that a selection shows. Raises BadRequest if it is no picture."""
+    rows, columns = plane_axes(selection)
+    return Plane(rows, columns, tuple(axis.start for axis in selection.axes if axis.dropped))
+
+
+def window_of(selection: Selection) -> Selection:
+    """Return the rows and columns of a picture as a selection of two axes."""
+    axes = plane_axes(selection)
+    shape = tuple(selection.source_shape[i] for i in axes)
+    return Selection(shape, tuple(selection.axes[i] for i in axes), ())
 
 
 def plane_axes(selection: Selection) -> tuple[int, int]:
@@ -173,26 +196,6 @@ def check_tile(selection: Selection) -> None:
     for axis in (selection.axes[rows], selection.axes[columns]):
         if axis.count > TILE or axis.step != 1 or axis.flipped:
             raise TooLarge(f"a tile has at most {TILE} by {TILE} pixels, with a step of 1")
-
-
-def _scaled(resource: Resource, selection: Selection, plane: tuple[int, int], level: int) -> Selection:
-    """Return the selection of the pixels of level 0 that a tile of `level` is made of."""
-    assert resource.layout is not None
-    shape = resource.layout.shape
-    axes = list(selection.axes)
-    for i in plane:
-        start = axes[i].start << level
-        axes[i] = Axis(start, 1, min(axes[i].stop << level, shape[i]) - start)
-    return Selection(shape, tuple(axes), ())
-
-
-def _band_height(resource: Resource, rows: int, columns: int) -> int:
-    assert resource.layout is not None
-    layout = resource.layout
-    row_bytes = max(1, layout.shape[columns] * layout.typesize)
-    side = 1 << _KEPT_LEVEL
-    unit = -(-layout.chunks[rows] // side) * side
-    return max(1, _BAND_BYTES // (row_bytes * unit)) * unit
 
 
 def sample(selection: Selection, chunks: tuple[int, ...]) -> tuple[Selection, bool]:
