@@ -67,8 +67,17 @@ async def optional_principal(request: Request) -> Principal:
         For a bearer token that is not, or no longer, valid. A session that is over is simply nobody's.
     """
     known: Principal | None = request.scope.get(KNOWN)
-    if known is not None:
-        return known
+    return known if known is not None else await present_principal(request)
+
+
+async def present_principal(request: Request) -> Principal:
+    """Return who asks, as of now: for answers that go on for longer than sessions, tokens and groups may last.
+
+    Raises
+    ------
+    NotAuthenticated
+        As `optional_principal`.
+    """
     accounts: Accounts = request.app.state.context.accounts
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -9,10 +9,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
-from caterva2.errors import Unavailable
+from caterva2.errors import NotAuthenticated, Unavailable
 from caterva2.paths import SPECIAL_ROOTS
 
-from ..auth.principal import OptionalPrincipal, Principal
+from ..auth.principal import OptionalPrincipal, Principal, present_principal
 from ..context import Context, ContextDep
 from ..live import Happened, LiveEvent, may_see
 
@@ -20,7 +20,7 @@ router = APIRouter(tags=["events"])
 
 PING_S = 15.0
 STREAM_S = 300.0
-"""Seconds after which a stream ends: its reader comes back by itself, and who that is gets checked again."""
+"""Seconds after which a stream ends: its reader comes back by itself, to whichever process has room."""
 
 
 @router.get(
@@ -63,6 +63,11 @@ async def _stream(
     ends = time.monotonic() + STREAM_S
     while time.monotonic() < ends and not await request.is_disconnected():
         found = await live.behind(position, PING_S)
+        # Sessions, tokens and groups end while a stream goes on, here or at another replica.
+        present = await _still(principal, request)
+        if present is None:
+            return
+        principal = present
         if not found:
             yield b": ping\n\n"
         for event in found:
@@ -75,3 +80,13 @@ async def _stream(
             position = event.number
             if seen:
                 yield live.format(event)
+
+
+async def _still(before: Principal, request: Request) -> Principal | None:
+    """Return the reader with its present groups and scopes; None if it is somebody else by now, or nobody."""
+    try:
+        present = await present_principal(request)
+    except NotAuthenticated:
+        return None
+    # While the database is away, what needs no login goes on.
+    return present if present.unverified or present.user_id == before.user_id else None
