@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from caterva2.errors import InvalidExpression
 from caterva2_subscriber.compute import language, terms
 from caterva2_subscriber.compute.blocks import block_shape, regions
-from caterva2_subscriber.compute.reductions import Accumulator
+from caterva2_subscriber.compute.reductions import Accumulator, reduce_block
 from caterva2_subscriber.compute.terms import Array, ArrayType, ReduceTerm, Term
 
 OPERANDS = {
@@ -54,7 +54,7 @@ def blockwise(term: Term, block: int) -> Array:
         argument = reduction.children[0]
         accumulator = Accumulator(reduction)
         for region in regions(argument.shape, tuple(min(block, max(n, 1)) for n in argument.shape)):
-            accumulator.add(region, piece(argument, region, values))
+            accumulator.add(region, reduce_block(reduction, region, piece(argument, region, values)))
         values[reduction] = accumulator.result()
     found = np.empty(term.shape, term.dtype)
     for region in regions(term.shape, tuple(min(block, max(n, 1)) for n in term.shape)):
@@ -130,7 +130,8 @@ def test_reductions_equal_those_of_numpy(array: Array, function: str, axis: str,
         expected = np.asarray(eval(f"np.{text}", {"np": np, "x": array}))
         accumulator = Accumulator(term)
         for region in regions(array.shape, tuple(min(block, max(n, 1)) for n in array.shape)):
-            accumulator.add(region, array[tuple(slice(*bounds) for bounds in region)])
+            block_of_array = array[tuple(slice(*bounds) for bounds in region)]
+            accumulator.add(region, reduce_block(term, region, block_of_array))
         found = accumulator.result()
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     if expected.dtype.kind in "fc":

@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from caterva2.errors import InvalidField, InvalidSlice
+from caterva2.errors import InvalidSlice
 from caterva2.slices import select
 from caterva2_formats.envelope import envelope, step_for
 from caterva2_formats.pyramid import level_shape, reduce_mean, top_level
 from caterva2_subscriber.views.encoding import browser_dtype, describe_dtype, to_bytes, value_range
 from caterva2_subscriber.views.export import as_csv, as_npy
 from caterva2_subscriber.views.planes import SAMPLE_ELEMENTS, sample
-from caterva2_subscriber.views.rows import order_of
 from caterva2_subscriber.views.statistics import describe
 
 PADDED = np.dtype({"names": ["a", "b"], "formats": ["<i2", ">f8"], "offsets": [4, 16], "itemsize": 32})
@@ -134,16 +133,6 @@ def test_large_selections_are_described_by_a_sample() -> None:
     assert chosen.axes[0].step > 1
     small = select(":", (100,))
     assert sample(small, (10,)) == (small, False)
-
-
-def test_rows_are_filtered_and_sorted_without_losing_their_places() -> None:
-    assert order_of(TABLE, None, None).tolist() == [0, 1, 2]
-    assert order_of(TABLE, None, "-v").tolist() == [0, 2, 1]
-    assert order_of(TABLE, "v > 0", "-n").tolist() == [2, 0]
-    with pytest.raises(InvalidField, match="no field"):
-        order_of(TABLE, None, "energy")
-    with pytest.raises(InvalidField, match="energy"):
-        order_of(TABLE, "energy > 3", None)
 
 
 def test_exported_arrays_are_read_back_by_others() -> None:

@@ -41,6 +41,8 @@ class ConfinedHandle:
         """Put a question to the process. Raises as `Confined.ask`, and VersionChanged."""
         with self._lock:
             self.opened.check()
+            if self._confined is not None and not self._confined.alive():
+                self._stop()
             if self._confined is None:
                 self._confined = self._sandbox.start(self.opened.fd)
             if self._closed:

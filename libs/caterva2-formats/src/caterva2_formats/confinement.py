@@ -15,6 +15,9 @@ import struct
 from collections.abc import Iterable
 from functools import cache
 
+MEASURES = ("network", "limits", "landlock", "seccomp")
+"""Names of all measures: those of `confine`, and ``network`` for `leave_network`."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_SECCOMP = 22

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -125,22 +126,50 @@ class Sandbox:
         limits = limits or self.limits
         ours, theirs = socket.socketpair()
         try:
-            with theirs, self._lock:
-                if self._closed:
-                    raise Unavailable("files cannot be checked: the service is stopping")
-                if self._helper is None or not self._helper.alive():
-                    if self._helper is not None:
-                        self._helper.stop()
-                    self._helper = _Helper.start()
-                pid = self._helper.ask({**asdict(limits), "program": program}, [fd, theirs.fileno()])["pid"]
-        except (OSError, ValueError, EOFError, KeyError) as error:
-            ours.close()
-            logger.warning("no process to check files can be started: %s", error)
-            raise Unavailable("files cannot be checked now; try again later", retry_after_s=5) from None
+            with theirs:
+                question = {**asdict(limits), "program": program}
+                pid = self._ask_helper(question, [fd, theirs.fileno()])["pid"]
         except BaseException:
             ours.close()
             raise
         return Confined(self, ours, pid, limits)
+
+    def warm_up(self, program: str) -> None:
+        """Have the helper running with a program loaded, so that the next `start` takes no longer than a fork.
+
+        Raises
+        ------
+        Unavailable
+            If none can be started.
+        """
+        self._ask_helper({"load": program}, [])
+
+    def _ask_helper(self, question: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """Put a question to the helper, a new one if it died. Raises Unavailable."""
+        try:
+            with self._lock:
+                return self._running_helper().ask(question, fds)
+        except (OSError, ValueError, EOFError) as error:
+            logger.warning("no process to check files can be started: %s", error)
+            raise Unavailable("files cannot be checked now; try again later", retry_after_s=5) from None
+
+    def _running_helper(self) -> _Helper:
+        """Return the helper, a new one if it died; the caller holds the lock. Raises Unavailable, OSError, EOFError."""
+        if not self._closed and (self._helper is None or not self._helper.alive()):
+            if self._helper is not None:
+                self._helper.stop()
+            self._helper = _Helper()
+            try:
+                # Whoever closes this object meanwhile is seen here, or sees the helper there and ends it.
+                if not self._closed:
+                    self._helper.wait()
+            except BaseException:
+                self._helper.stop()
+                self._helper = None
+                raise
+        if self._closed or self._helper is None:
+            raise Unavailable("files cannot be checked: the service is stopping")
+        return self._helper
 
     def kill(self, pid: int) -> None:
         """End a confined process that does not end itself."""
@@ -150,8 +179,12 @@ class Sandbox:
 
     def close(self) -> None:
         """Stop the helper, and with it every confined process."""
+        self._closed = True
+        helper = self._helper
+        if helper is not None:
+            # Also one that is just starting: who waits for it holds the lock.
+            helper.kill()
         with self._lock:
-            self._closed = True
             if self._helper is not None:
                 self._helper.stop()
                 self._helper = None
@@ -194,6 +227,13 @@ class Confined:
             retry = answer.get("retry_after_s")
             raise known(str(answer.get("detail")), retry_after_s=retry if isinstance(retry, int | float) else None)
         return answer, content
+
+    def alive(self) -> bool:
+        """Tell whether the process can still be asked; it ends with the helper that it came from."""
+        # What nobody asks says nothing: something to read is the end.
+        waiting = select.poll()
+        waiting.register(self._channel, select.POLLIN)
+        return not waiting.poll(0)
 
     def interrupt(self) -> None:
         """End the process at once, also while another thread waits for its answer; that one gets UnsafeContent."""
@@ -246,36 +286,26 @@ def _exactly(channel: socket.socket, length: int) -> bytes:
 class _Helper:
     """The process that forks for each file; see `caterva2_formats.sandbox_worker`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, directory: Path) -> None:
-        self._process = process
-        self._channel = channel
-        self._directory = directory
-
-    @classmethod
-    def start(cls) -> _Helper:
-        """Start a helper. Raises OSError or EOFError."""
+    def __init__(self) -> None:
         # An empty directory that nobody can write to: libraries that look for modules find none.
-        directory = Path(tempfile.mkdtemp(prefix="cat2-sandbox-"))
-        directory.chmod(0o500)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._directory = Path(tempfile.mkdtemp(prefix="cat2-sandbox-"))
+        self._directory.chmod(0o500)
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel.settimeout(START_S)
         with theirs:
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "caterva2_formats.sandbox_worker"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                cwd=directory,
+                cwd=self._directory,
                 env=_ENVIRONMENT,
                 start_new_session=True,
             )
-        helper = cls(process, ours, directory)
-        try:
-            ours.settimeout(START_S)
-            if ours.recv(MAX_MESSAGE) != b"ready":
-                raise EOFError("the helper did not start")
-        except BaseException:
-            helper.stop()
-            raise
-        return helper
+
+    def wait(self) -> None:
+        """Wait until the process has loaded its libraries. Raises OSError or EOFError."""
+        if self._channel.recv(MAX_MESSAGE) != b"ready":
+            raise EOFError("the helper did not start")
 
     def alive(self) -> bool:
         """Tell whether the process runs."""
@@ -290,8 +320,12 @@ class _Helper:
         decoded: dict[str, Any] = json.loads(answer)
         return decoded
 
+    def kill(self) -> None:
+        """End the process and everything that it started; whoever waits for it gets EOFError."""
+        self._process.kill()
+
     def stop(self) -> None:
-        """End the process and everything that it started."""
+        """End the process, and give back what it needed."""
         self._channel.close()
         self._process.kill()
         self._process.wait()

@@ -49,6 +49,10 @@ def main() -> int:
                 os.kill(question["kill"], signal.SIGKILL)
             channel.send(b"{}")
             continue
+        if "load" in question:
+            _program(question["load"])
+            channel.send(b"{}")
+            continue
         serve = _program(question["program"])
         pid = os.fork()
         if pid == 0:

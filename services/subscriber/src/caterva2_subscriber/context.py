@@ -26,6 +26,7 @@ from .auth.accounts import Accounts
 from .auth.oidc.signin import OidcSignIn
 from .cache import ChunkStore
 from .catalog import Catalog
+from .compute.workers import Workers
 from .economy import Economy
 from .fetching import Fetcher
 from .library import Library
@@ -74,6 +75,7 @@ class Context:
     shrinker: Shrinker
     bundle: Bundle
     builder: Builder
+    workers: Workers
 
     def published_roots(self) -> list[str]:
         """Return the names of the published roots that are known here."""
@@ -180,6 +182,7 @@ class Context:
             shrinker=Shrinker(),
             bundle=await threads.run(Bundle, settings.urlbase),
             builder=opened.builder,
+            workers=opened.workers,
         )
 
 

@@ -31,7 +31,8 @@ from ..reading import MAX_READ_BYTES
 from ..spaces.records import ExpressionRecord
 from . import language, terms
 from .blocks import ahead, block_shape, regions, write_array
-from .reductions import Accumulator
+from .reductions import Accumulator, partial_dtypes, partial_shape
+from .shared import places
 from .terms import Array, ArrayType, ReduceTerm, Region, Term
 from .workers import Workers
 
@@ -73,22 +74,22 @@ class Bound:
     async def region(self, region: Region) -> Array:
         """Return the elements of a region. Raises InvalidExpression if the values do not allow it."""
         await self._reduce_all()
-        return await self._evaluate(self.term, region)
+        shape = tuple(stop - start for start, stop in region)
+        found = await self._evaluate(self.term, region, prod(shape) * self.term.dtype.itemsize)
+        return _array(found, 0, shape, self.term.dtype)
 
-    async def _evaluate(self, term: Term, region: Region, *, argument_of: int | None = None) -> Array:
-        """Have a region of the expression, or of the argument of one of its reductions, computed elsewhere (U2)."""
+    async def _evaluate(self, term: Term, region: Region, nbytes: int, *, reduce: int | None = None) -> bytes:
+        """Have a region of the expression computed, or that of a reduction's argument reduced, elsewhere (U2)."""
         arrays = [await self._read(read) for read in term.reads(region)]
         for reduction, part in term.lookups(region):
             arrays.append(np.asarray(self.values[reduction][terms.slices_of(part)]))
         question = {
             "expression": self.expression,
             "operands": {name: _described(resource) for name, resource in self.operands.items()},
-            "argument_of": argument_of,
+            "reduce": reduce,
             "region": region,
         }
-        shape = tuple(stop - start for start, stop in region)
-        found = await self.workers.evaluate(question, arrays, prod(shape) * term.dtype.itemsize)
-        return np.frombuffer(found, term.dtype, prod(shape)).reshape(shape) if found else np.empty(shape, term.dtype)
+        return await self.workers.evaluate(question, arrays, nbytes)
 
     async def _read(self, read: terms.Read) -> Array:
         return np.asarray(await self.operands[read.name].read(read.selection))
@@ -106,12 +107,17 @@ class Bound:
         accumulator = await self.threads.run(Accumulator, term)
         block = block_shape(argument.shape, self._chunks_like(argument.shape), argument.dtype.itemsize)
 
-        async def evaluate(region: Region) -> Array:
-            return await self._evaluate(argument, region, argument_of=number)
+        dtypes = partial_dtypes(term)
 
-        async with aclosing(ahead(evaluate, regions(argument.shape, block))) as pieces:
-            async for region, piece in pieces:
-                await self.threads.run(accumulator.add, region, piece)
+        async def reduced(region: Region) -> list[Array]:
+            shape = partial_shape(term, region)
+            *at, nbytes = places(prod(shape) * dtype.itemsize for dtype in dtypes)
+            found = await self._evaluate(argument, region, nbytes, reduce=number)
+            return [_array(found, place, shape, dtype) for place, dtype in zip(at, dtypes, strict=True)]
+
+        async with aclosing(ahead(reduced, regions(argument.shape, block))) as pieces:
+            async for region, parts in pieces:
+                await self.threads.run(accumulator.add, region, parts)
         return await self.threads.run(accumulator.result)
 
     def _chunks_like(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -209,6 +215,11 @@ class Expressions:
         if bound.layout.nbytes > MAX_COMPUTED_BYTES:
             raise TooLarge(f"the result has {bound.layout.nbytes} bytes; at most {MAX_COMPUTED_BYTES} are computed")
         await write_array(staged, bound.layout, bound.region, self._threads)
+
+
+def _array(content: bytes, at: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    count = prod(shape)
+    return np.frombuffer(content, dtype, count, at).reshape(shape) if count else np.empty(shape, dtype)
 
 
 def _described(resource: Resource) -> tuple[tuple[int, ...], str]:

@@ -1,4 +1,4 @@
-"""Rows of structured arrays that fulfil a condition."""
+"""Rows of structured arrays that fulfil a condition, which confined processes evaluate (U2)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ..library import Resource
 from ..reading import MAX_READ_BYTES
 from . import language, terms
 from .blocks import TARGET_BYTES, ahead
-from .terms import Array, ArrayType, Region, Term
+from .terms import Array, ArrayType, Dtype, Region
+from .workers import Workers
 
 MAX_TESTED_BYTES = 64 * 2**30
 
 
-async def select_rows(resource: Resource, condition: str, threads: Threads) -> Array:
+async def select_rows(resource: Resource, condition: str, workers: Workers, threads: Threads) -> Array:
     """Return the elements of a structured array for which a condition over its fields holds, in C order.
 
     Parameters
@@ -42,14 +43,17 @@ async def select_rows(resource: Resource, condition: str, threads: Threads) -> A
     dtype = parse_dtype(layout.dtype) if layout is not None else None
     if layout is None or dtype is None or dtype.fields is None:
         raise InvalidField(f"{resource.path} has no fields to filter by")
-    term = condition_term(condition, dtype)
+    if layout.nbytes > MAX_TESTED_BYTES:
+        raise TooLarge(f"tables up to {MAX_TESTED_BYTES} bytes are filtered; this one has {layout.nbytes}")
+    holds = Condition(condition, dtype, workers)
     found: list[Array] = []
     size = 0
 
     async def matching(region: Region) -> Array:
         key = tuple(slice(*bounds) for bounds in region)
-        rows = np.asarray(await resource.read(select(key, layout.shape)))
-        return await threads.run(_matching, term, rows)
+        rows = np.asarray(await resource.read(select(key, layout.shape))).reshape(-1)
+        mask = await holds.mask(rows)
+        return await threads.run(lambda: rows[mask])
 
     async with aclosing(ahead(matching, _slabs(layout))) as slabs:
         async for _, rows in slabs:
@@ -62,7 +66,7 @@ async def select_rows(resource: Resource, condition: str, threads: Threads) -> A
 
 
 async def filtered(
-    resource: Resource, condition: str, field: str | None, slice_: str | None, threads: Threads
+    resource: Resource, condition: str, field: str | None, slice_: str | None, workers: Workers, threads: Threads
 ) -> Array:
     """Return the rows that fulfil a condition, or one field of them, and of that what a slice selects.
 
@@ -70,7 +74,7 @@ async def filtered(
     ------
     InvalidField, InvalidSlice, TooLarge
     """
-    rows = await select_rows(resource, condition, threads)
+    rows = await select_rows(resource, condition, workers, threads)
     if field:
         if field not in (rows.dtype.names or ()):
             raise InvalidField(f"{resource.path} has no field '{field[:80]}'")
@@ -80,36 +84,82 @@ async def filtered(
     return np.asarray(rows[(*key, ...)] if Ellipsis not in key else rows[key])
 
 
-def condition_term(condition: str, dtype: np.dtype[Any]) -> Term:
-    """Return the tree of a condition over the fields of a structured type. Raises InvalidField."""
-    fields: Mapping[str, Any] = dtype.fields or {}
-    try:
-        node = language.parse(condition)
-        unknown = sorted(language.names_in(node) - fields.keys())
-        if unknown:
-            raise InvalidField(f"there is no field '{unknown[0][:80]}'; the fields are {', '.join(dtype.names or ())}")
-        kinds = {name: ArrayType((1,), fields[name][0]) for name in language.names_in(node)}
-        term = terms.bind(node, kinds)
-    except InvalidExpression as error:
-        raise InvalidField(f"the filter '{condition[:80]}' is wrong: {error}") from None
-    if term.dtype != np.dtype(bool) or any(True for _ in term.reductions()):
-        raise InvalidField(f"the filter '{condition[:80]}' is not a condition that is true or false for each row")
-    return term
+class Condition:
+    """A condition over the fields of records.
+
+    Parameters
+    ----------
+    text
+        Expression over the names of fields.
+    dtype
+        Structured type of the records.
+
+    Raises
+    ------
+    InvalidField
+        If it is no condition, or does not fit the fields.
+    """
+
+    def __init__(self, text: str, dtype: Dtype, workers: Workers) -> None:
+        self._text = text
+        self._workers = workers
+        fields: Mapping[str, Any] = dtype.fields or {}
+        try:
+            node = language.parse(text)
+            unknown = sorted(language.names_in(node) - fields.keys())
+            if unknown:
+                names = ", ".join(dtype.names or ())
+                raise InvalidField(f"there is no field '{unknown[0][:80]}'; the fields are {names}")
+            # One row stands for all of them: what is elementwise gives as many as it is given.
+            self._kinds = {name: ArrayType((1,), fields[name][0]) for name in language.names_in(node)}
+            self._term = terms.bind(node, self._kinds)
+        except InvalidExpression as error:
+            raise self._wrong(error) from None
+        if self._term.dtype != np.dtype(bool) or any(True for _ in self._term.reductions()):
+            raise InvalidField(f"the filter '{text[:80]}' is not a condition that is true or false for each row")
+
+    def _wrong(self, error: InvalidExpression) -> InvalidField:
+        return InvalidField(f"the filter '{self._text[:80]}' is wrong: {error}")
+
+    async def mask(self, rows: Array) -> Array:
+        """Tell for each record of a flat array whether the condition holds. Raises InvalidField, TooLarge."""
+        if not len(rows):
+            return np.zeros(0, bool)
+        region = ((0, len(rows)),)
+        question = {
+            "expression": self._text,
+            "operands": {name: (kind.shape, str(kind.dtype)) for name, kind in self._kinds.items()},
+            "reduce": None,
+            "region": region,
+        }
+        arrays = [rows[read.name] for read in self._term.reads(region)]
+        try:
+            found = await self._workers.evaluate(question, arrays, len(rows))
+        except InvalidExpression as error:
+            raise self._wrong(error) from None
+        return np.asarray(np.frombuffer(found, np.uint8) != 0)
 
 
-def mask_of(condition: str, rows: Array) -> Array:
-    """Tell for each record of a flat array whether a condition over its fields holds. Raises InvalidField."""
-    return _mask(condition_term(condition, rows.dtype), rows)
+async def places_of(table: Array, condition: str | None, workers: Workers, threads: Threads) -> Array:
+    """Return the places of the records of a flat array for which a condition holds; all of them for None.
 
+    Raises
+    ------
+    InvalidField, TooLarge
+    """
+    if condition is None:
+        return await threads.run(lambda: np.arange(len(table)))
+    holds = Condition(condition, table.dtype, workers)
+    step = max(1, TARGET_BYTES // max(1, table.dtype.itemsize))
+    slabs = ((start, start + step) for start in range(0, len(table), step))
 
-def _mask(term: Term, flat: Array) -> Array:
-    arrays = [flat[read.name] for read in term.reads(((0, 1),))]
-    return np.asarray(terms.compute(term, ((0, len(flat)),), arrays, {}))
+    async def matching(bounds: tuple[int, int]) -> Array:
+        mask = await holds.mask(table[slice(*bounds)])
+        return await threads.run(lambda: np.flatnonzero(mask) + bounds[0])
 
-
-def _matching(term: Term, rows: Array) -> Array:
-    flat = rows.reshape(-1)
-    return flat[_mask(term, flat)]
+    async with aclosing(ahead(matching, slabs)) as pieces:
+        found = [places async for _, places in pieces]
+    return await threads.run(lambda: np.concatenate([np.empty(0, np.int64), *found]))
 
 
 def _slabs(layout: Layout) -> Iterator[Region]:

@@ -1,4 +1,4 @@
-"""What evaluates expressions inside confined processes (U2, U9); the service talks to it through `workers`.
+"""What evaluates and sorts inside confined processes (U2, U9); the service talks to it through `workers`.
 
 The text of an expression is parsed and bound here again, so that what crosses the border are texts, numbers and the
 elements of operands. Nothing here opens a file or keeps anything of a reader but expressions that were bound.
@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from caterva2.errors import TooLarge
+from caterva2.errors import InvalidField, TooLarge
 from caterva2_formats.dtypes import parse_dtype
 
 from . import language, terms
+from .reductions import reduce_block
 from .shared import SharedMemory, aligned
 from .terms import Array, ArrayType, Dtype, ReduceTerm, Region, Shape, Term
 
@@ -44,29 +45,43 @@ class Evaluator:
         self._bound: OrderedDict[str, tuple[Term, dict[str, Dtype]]] = OrderedDict()
 
     def answer(self, question: dict[str, Any], _content: bytes) -> tuple[dict[str, Any], bytes]:
-        """Evaluate a region of an expression, or of what one of its reductions takes in.
+        """Evaluate a region of an expression, reduce it, or sort values.
 
-        `question` holds the expression, shape and type of its operands, the region, and the shapes of the arrays in
-        the shared memory: what `Term.reads` asks for, then what `Term.lookups` does. The result is put behind them.
+        `question` holds ``shapes`` of the arrays in the shared memory, and its ``size``; the results are put behind
+        the arrays. The rest is one of
+
+        - ``expression``, ``operands`` (shape and type of each) and ``region``: the arrays are what `Term.reads` asks
+          for, then what `Term.lookups` does, and the result is the elements of the region. With ``reduce``, the number
+          of one of the reductions, the region is one of its argument, and the results are those of `reduce_block`.
+        - ``sort``, a type, and ``descending``: the array is flat, and the result the numbers of its elements in order.
         """
         try:
-            term, dtypes = self._bind(question["expression"], question["operands"])
-            if question["argument_of"] is not None:
-                term = list(term.reductions())[question["argument_of"]].children[0]
-            region: Region = tuple((int(start), int(stop)) for start, stop in question["region"])
             self._memory.need(question["size"])
             arrays = _Arrays(self._memory, question["shapes"])
-            reads = [arrays.take(dtypes[read.name]) for read in term.reads(region)]
-            looked_up: dict[ReduceTerm, Any] = {
-                reduction: _Part(arrays.take(reduction.dtype)) for reduction, _ in term.lookups(region)
-            }
-            found = terms.compute(term, region, reads, looked_up)
-            if arrays.at + found.nbytes > question["size"]:
-                raise ValueError("the result is larger than was said")
-            self._memory.put(arrays.at, found)
+            if "sort" in question:
+                values = arrays.take(parse_dtype(question["sort"]))
+                results: tuple[Array, ...] = (sorted_places(values, descending=question["descending"]),)
+            else:
+                results = self._evaluate(question, arrays)
+            for result in results:
+                if arrays.at + result.nbytes > question["size"]:
+                    raise ValueError("the result is larger than was said")
+                self._memory.put(arrays.at, result)
+                arrays.at = aligned(arrays.at + result.nbytes)
             return {}, b""
         except MemoryError:
-            raise TooLarge("the expression needs more memory than is allowed; ask for less at once") from None
+            raise TooLarge("what is asked for needs more memory than is allowed; ask for less at once") from None
+
+    def _evaluate(self, question: dict[str, Any], arrays: _Arrays) -> tuple[Array, ...]:
+        whole, dtypes = self._bind(question["expression"], question["operands"])
+        number = question["reduce"]
+        reduction = None if number is None else list(whole.reductions())[number]
+        term = whole if reduction is None else reduction.children[0]
+        region: Region = tuple((int(start), int(stop)) for start, stop in question["region"])
+        reads = [arrays.take(dtypes[read.name]) for read in term.reads(region)]
+        looked_up: dict[ReduceTerm, Any] = {inner: _Part(arrays.take(inner.dtype)) for inner, _ in term.lookups(region)}
+        found = terms.compute(term, region, reads, looked_up)
+        return (found,) if reduction is None else reduce_block(reduction, region, found)
 
     def _bind(self, expression: str, operands: dict[str, Any]) -> tuple[Term, dict[str, Dtype]]:
         key = json.dumps([expression, operands])
@@ -96,6 +111,17 @@ class _Arrays:
         return found
 
 
+def sorted_places(values: Array, *, descending: bool) -> Array:
+    """Return the numbers of the elements of a flat array in order, those of equal ones upwards. Raises InvalidField."""
+    try:
+        if not descending:
+            return np.argsort(values, kind="stable")
+        # Reversing alone would also turn the order of equal rows round.
+        return len(values) - 1 - np.argsort(values[::-1], kind="stable")[::-1]
+    except TypeError:
+        raise InvalidField(f"values of type {values.dtype} have no order") from None
+
+
 def serve(fd: int) -> Evaluator:
     """Return what answers in a confined process, where `fd` is the memory that it shares."""
     return Evaluator(SharedMemory(fd))
@@ -109,7 +135,7 @@ def warm_up() -> None:
     question = {
         "expression": "sqrt(a) + 1",
         "operands": {"a": [[4], "float64"]},
-        "argument_of": None,
+        "reduce": None,
         "region": [[0, 4]],
         "shapes": [[4]],
         "size": 128,

@@ -1,7 +1,8 @@
-"""Confined processes that evaluate expressions, kept warm and lent to one evaluation at a time (U2, U9).
+"""Confined processes that evaluate what people write, kept warm and lent to one evaluation at a time (U2, U9).
 
-An evaluation that takes too long or too much memory costs its process, not the service; so does one that nobody waits
-for any more, because the reader went away.
+Expressions, conditions on the rows of tables, reductions and sorting are worked out there, never in the service. What
+takes too long or too much memory costs its process, not the service; so does what nobody waits for any more, because
+the reader went away.
 """
 
 from __future__ import annotations
@@ -51,6 +52,16 @@ class Workers:
         self._idle: list[_Worker] = []
         self._closed = False
 
+    def warm_up(self) -> None:
+        """Have what starts the processes ready, a new one if it died: then the next one takes a fork. Blocks.
+
+        Raises
+        ------
+        Unavailable
+            If it cannot be started.
+        """
+        self._sandbox.warm_up(PROGRAM)
+
     def close(self) -> None:
         """End the processes."""
         self._closed = True
@@ -59,7 +70,7 @@ class Workers:
         self._threads.close()
 
     async def evaluate(self, question: dict[str, Any], arrays: Sequence[Array], nbytes: int) -> bytes:
-        """Return the elements of a region; see `worker.Evaluator.answer`.
+        """Return the bytes of what is asked for; see `worker.Evaluator.answer`.
 
         Parameters
         ----------
@@ -103,13 +114,16 @@ class _Worker:
         self.usable = True
 
     def ask(self, question: dict[str, Any], arrays: Sequence[Array], nbytes: int) -> bytes:
-        """Have a region evaluated. Blocks."""
+        """Have something evaluated. Blocks."""
         with self._asking:
             return self._ask(question, arrays, nbytes)
 
     def _ask(self, question: dict[str, Any], arrays: Sequence[Array], nbytes: int) -> bytes:
         if not self.usable:
             raise TooLarge("nobody waits for this evaluation any more")
+        if self._confined is not None and not self._confined.alive():
+            self._confined.close()
+            self._confined = None
         if self._confined is None:
             self._confined = self._sandbox.start(self._memory.fd, program=PROGRAM, limits=self._limits)
         *at, end = places(array.nbytes for array in arrays)
@@ -122,7 +136,7 @@ class _Worker:
         except UnsafeContent as error:
             self.close()
             _log.warning("an evaluation was ended", reason=error.detail)
-            raise TooLarge("the expression takes too long or too much memory; ask for less at once") from None
+            raise TooLarge("what is asked for takes too long or too much memory; ask for less at once") from None
         elements = self._memory.get(end, (nbytes,), np.dtype(np.uint8)).tobytes()
         self._evaluations += 1
         if self._evaluations >= RECYCLE_AFTER or self._memory.size > KEEP_BYTES:

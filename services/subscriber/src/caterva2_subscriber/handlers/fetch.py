@@ -147,7 +147,7 @@ async def answer_fetch(
             if query.indices:
                 raise BadRequest("indices cannot be combined with a filter")
             share = await answers.share_of_rows(context.memory, resource)
-            found = await filtered(resource, query.filter, query.field, query.slice_, context.threads)
+            found = await filtered(resource, query.filter, query.field, query.slice_, context.workers, context.threads)
             made = await started(await answers.of_array(found, codec, context.threads, context.memory, share))
             part = None
         else:

@@ -54,6 +54,8 @@ MAX_SLICE_BYTES = 256 * 2**20
 MAX_LINE = 2**31
 MAX_SORTED_BYTES = 512 * 2**20
 """Largest table that is filtered or sorted for a browser."""
+MAX_SORTED_ROWS = 2**25
+"""The place of each row takes memory too, however small a row is."""
 
 Slice = Annotated[str | None, Query(max_length=1000, description="Slice as numpy writes it, `128,:,:`")]
 Version = Annotated[str | None, Query(max_length=100, description="Version that the answer must belong to")]
@@ -279,12 +281,13 @@ async def view_rows(
         dtype = parse_dtype(layout.dtype)
         if dtype.names is None or len(layout.shape) != 1:
             raise InvalidField("only one-dimensional tables of records can be filtered and sorted")
-        if layout.nbytes > MAX_SORTED_BYTES:
+        if layout.nbytes > MAX_SORTED_BYTES or layout.shape[0] > MAX_SORTED_ROWS:
             raise TooLarge(
-                f"tables up to {MAX_SORTED_BYTES} bytes are filtered and sorted; this one has {layout.nbytes}"
+                f"tables up to {MAX_SORTED_BYTES} bytes and {MAX_SORTED_ROWS} rows are filtered and sorted; "
+                f"this one has {layout.nbytes} and {layout.shape[0]}"
             )
         table = await resource.read(select((), layout.shape))
-        places = await asked.context.threads.run(order_of, table, where, sort)
+        places = await order_of(table, where, sort, asked.context.workers, asked.context.threads)
         wanted = select(parse_slice(s), (len(places),))
         chosen = places[wanted.axes[0].start : wanted.axes[0].stop]
 
