@@ -11,7 +11,7 @@ import logging
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any
 
@@ -193,9 +193,14 @@ def partition(shape: tuple[int, ...], typesize: int, *, target: int) -> tuple[in
 
 def answer_layout(shape: tuple[int, ...], dtype: Dtype) -> Layout:
     """Return the layout of an array that is made only to be sent: slabs that need no rearranging."""
-    chunks = partition(shape, dtype.itemsize, target=PIECE_BYTES)
-    blocks = partition(chunks, dtype.itemsize, target=BLOCK_BYTES)
-    return array_layout(shape, chunks, even_blocks(chunks, blocks), str(dtype))
+    return _answer_layout(shape, str(dtype), dtype.itemsize, PIECE_BYTES)
+
+
+@lru_cache(maxsize=256)
+def _answer_layout(shape: tuple[int, ...], dtype: str, itemsize: int, piece_bytes: int) -> Layout:
+    chunks = partition(shape, itemsize, target=piece_bytes)
+    blocks = partition(chunks, itemsize, target=BLOCK_BYTES)
+    return array_layout(shape, chunks, even_blocks(chunks, blocks), dtype)
 
 
 def even_blocks(chunks: tuple[int, ...], blocks: tuple[int, ...]) -> tuple[int, ...]:
@@ -238,8 +243,14 @@ def array_to_frame(array: Array, dtype: Dtype, *, codec: int = ZSTD, clevel: int
     chunks = list(run(encode, list(_starts(layout)))) if layout.nchunks else []
     shuffled = not stored and _shuffles(layout)
     coding = Coding(codec, 0, clevel, (0, 0, 0, 0, 0, 1 if shuffled else 0))
-    plan = plan_frame(layout, [placement(chunk) for chunk in chunks], coding=coding)
+    plan = _plan_of_answer(layout, tuple(placement(chunk) for chunk in chunks), coding)
     return list(plan.stream(chunks))
+
+
+@lru_cache(maxsize=256)
+def _plan_of_answer(layout: Layout, placements: tuple[int, ...], coding: Coding) -> FramePlan:
+    # Small windows of the same shape, as readers ask for them one after another, differ in their data alone.
+    return plan_frame(layout, placements, coding=coding)
 
 
 def _shuffles(layout: Layout) -> bool:

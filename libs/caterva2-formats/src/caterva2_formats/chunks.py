@@ -458,6 +458,14 @@ def bytes_of_part(head: Bytes, layout: Layout, part: ChunkPart) -> list[tuple[in
     return list(zip(starts[numbers].tolist(), stops.tolist(), strict=True))
 
 
+def nbytes_of_part(layout: Layout, part: ChunkPart) -> int:
+    """Return the uncompressed bytes of the blocks that `read_part` decompresses, where it takes chunks apart."""
+    grid = Grid.of(layout)
+    touched = prod(len(_blocks_along(along, b)) for along, b in zip(part.source, grid.blocks, strict=True))
+    whole = touched * 2 > prod(grid.counts)
+    return grid.nbytes if whole else touched * prod(grid.blocks) * grid.cell.itemsize
+
+
 def _can_be_taken_apart(header: ChunkHeader) -> bool:
     dependent = header.flags2 & _DICTIONARY or _DELTA in header.filters
     return not dependent and header.nbytes % max(header.blocksize, 1) == 0

@@ -258,6 +258,10 @@ class Fetcher:
             usage.cache_bytes += len(data)
         return data
 
+    def was_checked(self, target: Target, nchunk: int) -> bool:
+        """Tell whether `cached_part` is going to read no more of a chunk than is wanted."""
+        return self._store.was_checked(target.key, nchunk)
+
     def missing(self, target: Target, numbers: Sequence[int]) -> list[int]:
         """Return those of the chunks that are not in the cache, nor on their way from a request into it."""
         return [n for n in self._store.missing(target.key, numbers) if not self._has_arrived(target.key, n)]

@@ -22,6 +22,7 @@ from caterva2.errors import (
 from caterva2.slices import Axis, ChunkPart, Selection, select
 from caterva2.wire import Kind
 from caterva2_formats.base import Layout, Skeleton
+from caterva2_formats.chunks import nbytes_of_part
 from caterva2_formats.envelope import Line
 from caterva2_formats.info import layout_of, timestamp
 from caterva2_formats.pyramid import BASE_LEVEL, Plane
@@ -45,8 +46,9 @@ _LOOKED_AT = 20_000
 """Chunks under a view that are looked for in the cache; where there are more, the publisher makes the view."""
 _INLINE_BYTES = 64 * 2**10
 _INLINE_CHUNKS = 512 * 2**10
-"""Selections of up to so many bytes, from chunks of up to so many compressed bytes, are read on the event loop: a
-thread would cost more, and it takes a fraction of a millisecond."""
+_INLINE_BLOCKS = 2**20
+"""Selections of up to so many bytes, from chunks of up to so many compressed bytes, or from blocks of up to so many
+uncompressed ones, are read on the event loop: a thread would cost more, and it takes a fraction of a millisecond."""
 
 
 class PublishedRoots:
@@ -206,9 +208,19 @@ class PublishedResource:
                 copy_part(target.layout, chunk, part, box)
             return True
 
-        inline = selection.size * box.itemsize <= _INLINE_BYTES and target.chunk_cbytes * len(parts) <= _INLINE_CHUNKS
+        inline = box.nbytes <= _INLINE_BYTES and self._takes_little(target, parts)
         whole = assemble() if inline else await self._threads.run(assemble)
         return box[(*selection.finish, ...)] if whole else None
+
+    def _takes_little(self, target: Target, parts: list[ChunkPart]) -> bool:
+        if target.chunk_cbytes * len(parts) <= _INLINE_CHUNKS:
+            return True
+        return (
+            target.layout.kind is Kind.ARRAY
+            and target.chunk_cbytes * len(parts) <= 16 * _INLINE_CHUNKS  # should all of it be read after all
+            and all(self._fetcher.was_checked(target, part.nchunk) for part in parts)
+            and sum(nbytes_of_part(target.layout, part) for part in parts) <= _INLINE_BLOCKS
+        )
 
     async def tile(self, plane: Plane, level: int, window: Selection) -> Array | None:
         """Return a part of a level of the mean pyramid of a plane, as the publisher makes it.

@@ -189,7 +189,11 @@ class Pack:
             # Somebody else wrote to the file, or we do just now.
             self.look()
             return False
-        checked = int(self._checked[nchunk])
+        return self.was_checked(nchunk)
+
+    def was_checked(self, nchunk: int) -> bool:
+        """Tell whether the digest of a chunk was right not long ago. Only looks at memory."""
+        checked = int(self._checked[nchunk]) if nchunk < len(self._checked) else 0
         return bool(checked) and time.monotonic() - checked < _TRUST_S
 
     def _read_part(self, fd: int, offset: int, length: int, choose: Choose) -> Bytes | None:

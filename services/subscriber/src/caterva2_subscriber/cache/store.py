@@ -281,6 +281,11 @@ class ChunkStore:
             pack.used[nchunk] = self._tick
         return data
 
+    def was_checked(self, key: VersionKey, nchunk: int) -> bool:
+        """Tell whether `get_part` is going to read no more of a chunk than is wanted. Only looks at memory."""
+        pack = self._packs.get(key)
+        return pack is not None and pack.was_checked(nchunk)
+
     def _lose(self, pack: Pack, nchunk: int) -> None:
         try:
             pack.evict([nchunk])
