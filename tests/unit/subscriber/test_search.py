@@ -6,7 +6,7 @@ import pytest
 
 from caterva2.errors import NotAContainer, NotFound
 from caterva2.wire import Kind
-from caterva2_subscriber.search import browse, matching
+from caterva2_subscriber.search import browse, matching, page_of
 from caterva2_subscriber.summary import Summary, summarize
 
 
@@ -15,13 +15,16 @@ def _array(path: str, shape: list[int], dtype: str = "float32", **attributes: ob
     return summarize(path, Kind.ARRAY, "v1", 0.0, info, 100)
 
 
-SUMMARIES = [
-    _array("lab/beam/current.b2nd", [2000], units="mA"),
-    _array("lab/images/flat.b2nd", [1030, 1065], "uint16"),
-    _array("lab/images/table.b2nd", [50], "[('a', '<i4')]"),
-    summarize("lab/README.md", Kind.FILE, "v1", None, {"vlmeta": {}}, 20),
-    summarize("lab/sum.b2nd", Kind.ARRAY, "v1", None, {"shape": [5], "dtype": "int64", "expression": "a + 1"}, 40),
-]
+SUMMARIES = sorted(
+    [
+        _array("lab/beam/current.b2nd", [2000], units="mA"),
+        _array("lab/images/flat.b2nd", [1030, 1065], "uint16"),
+        _array("lab/images/table.b2nd", [50], "[('a', '<i4')]"),
+        summarize("lab/README.md", Kind.FILE, "v1", None, {"vlmeta": {}}, 20),
+        summarize("lab/sum.b2nd", Kind.ARRAY, "v1", None, {"shape": [5], "dtype": "int64", "expression": "a + 1"}, 40),
+    ],
+    key=lambda summary: summary.path,
+)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,30 @@ def test_a_file_is_no_folder_and_nothing_is_nothing() -> None:
         browse(SUMMARIES, "lab/README.md")
     with pytest.raises(NotFound):
         browse(SUMMARIES, "lab/other")
+
+
+def test_names_that_sort_around_a_folder_are_not_taken_for_its_content() -> None:
+    names = ["run-1/a", "run.txt", "run/a", "run/b/c", "run0/a", "run/d", "runs"]
+    summaries = sorted((_array(f"lab/{name}", [1]) for name in names), key=lambda summary: summary.path)
+    folders, entries = browse(summaries, "lab")
+    assert [(folder.name, folder.count) for folder in folders] == [("run", 3), ("run-1", 1), ("run0", 1)]
+    assert [entry.path for entry in entries] == ["lab/run.txt", "lab/runs"]
+    folders, entries = browse(summaries, "lab/run")
+    assert [folder.name for folder in folders] == ["b"]
+    assert [entry.path for entry in entries] == ["lab/run/a", "lab/run/d"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 100])
+def test_pages_follow_each_other_without_a_gap(limit: int) -> None:
+    summaries = [_array(f"lab/{number}", [1]) for number in range(6)]
+    seen: list[Summary] = []
+    after: str | None = ""
+    pages = 0
+    while after is not None:
+        page, after = page_of(summaries, after, limit)
+        seen += page
+        pages += 1
+    assert seen == summaries
+    assert pages == -(-6 // limit)
+    assert page_of(summaries, "lab/2", 2)[0] == summaries[3:5]
+    assert page_of([], "", 5) == ([], None)

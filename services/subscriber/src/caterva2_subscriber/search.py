@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Self
@@ -33,6 +34,7 @@ _HELD = 64
 BY_READER = "by-reader"
 """Kind of a summary that stands for one that the reader has to make."""
 _OPEN_AT_ONCE = 8
+_BEHIND_SLASH = chr(ord("/") + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +211,25 @@ def _of_resource(resource: Resource) -> Summary:
     return summarize(resource.path, resource.kind, resource.etag, resource.mtime, resource.info, nbytes)
 
 
-def matching(summaries: Iterable[Summary], words: str, shown: Shown) -> list[Summary]:
-    """Return the summaries that hold every word and are of the kind asked for."""
-    wanted = words.lower().split()
-    return [
-        summary for summary in summaries if all(word in summary.text for word in wanted) and summary.is_shown_as(shown)
-    ]
+def matching(summaries: Sequence[Summary], words: str, shown: Shown) -> list[Summary]:
+    """Return the summaries that hold every word and are of the kind asked for, in their order."""
+    found = list(summaries)
+    for word in words.lower().split():
+        found = [summary for summary in found if word in summary.text]
+    return [summary for summary in found if summary.is_shown_as(shown)] if shown else found
+
+
+def page_of(summaries: Sequence[Summary], after: str, limit: int) -> tuple[Sequence[Summary], str | None]:
+    """Return the page that follows a path, and the path after which the next one begins; None at the end.
+
+    Parameters
+    ----------
+    summaries
+        By path.
+    """
+    start = bisect_right(summaries, after, key=_path) if after else 0
+    page = summaries[start : start + limit]
+    return page, page[-1].path if start + limit < len(summaries) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +241,13 @@ class Folder:
     nbytes: int
 
 
-def browse(summaries: list[Summary], path: str) -> tuple[list[Folder], list[Summary]]:
+def browse(summaries: Sequence[Summary], path: str) -> tuple[list[Folder], list[Summary]]:
     """Return the folders and the datasets directly below a root or folder.
+
+    Parameters
+    ----------
+    summaries
+        By path.
 
     Raises
     ------
@@ -238,19 +258,30 @@ def browse(summaries: list[Summary], path: str) -> tuple[list[Folder], list[Summ
     """
     root, rel = split(path)
     prefix = f"{root}/{rel}/" if rel else f"{root}/"
-    folders: dict[str, Folder] = {}
-    entries = []
-    for summary in summaries:
-        if not summary.path.startswith(prefix):
-            if summary.path == path:
-                raise NotAContainer(f"{path} is no folder")
-            continue
-        name, slash, _ = summary.path[len(prefix) :].partition("/")
+    if rel and (at := bisect_left(summaries, path, key=_path)) < len(summaries) and summaries[at].path == path:
+        raise NotAContainer(f"{path} is no folder")
+    place, end = _below(summaries, prefix)
+    folders: list[Folder] = []
+    entries: list[Summary] = []
+    while place < end:
+        name, slash, _ = summaries[place].path[len(prefix) :].partition("/")
         if slash:
-            known = folders.get(name, Folder(name, 0, 0))
-            folders[name] = Folder(name, known.count + 1, known.nbytes + summary.nbytes)
+            # All of a folder follow each other.
+            first, place = _below(summaries, f"{prefix}{name}/", place, end)
+            folders.append(Folder(name, place - first, sum(each.nbytes for each in summaries[first:place])))
         else:
-            entries.append(summary)
+            entries.append(summaries[place])
+            place += 1
     if rel and not folders and not entries:
         raise NotFound
-    return sorted(folders.values(), key=lambda folder: folder.name), entries
+    return sorted(folders, key=lambda folder: folder.name), entries
+
+
+def _below(summaries: Sequence[Summary], prefix: str, low: int = 0, high: int | None = None) -> tuple[int, int]:
+    """Return the half-open range of the paths that begin with `prefix`, which ends with a slash."""
+    first = bisect_left(summaries, prefix, low, high, key=_path)
+    return first, bisect_left(summaries, prefix[:-1] + _BEHIND_SLASH, first, high, key=_path)
+
+
+def _path(summary: Summary) -> str:
+    return summary.path

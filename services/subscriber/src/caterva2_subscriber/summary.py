@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from caterva2.wire import Kind
@@ -31,9 +31,7 @@ class Summary:
 
     def shown(self) -> dict[str, Any]:
         """Return what the API answers."""
-        values = asdict(self)
-        del values["text"]
-        return values
+        return {name: getattr(self, name) for name in _SHOWN}
 
     def is_shown_as(self, shown: Shown) -> bool:
         """Tell whether the dataset is of the kind that was asked for."""
@@ -46,6 +44,9 @@ class Summary:
             return is_table
         axes = len(self.shape)
         return not is_table and {"1d": axes == 1, "2d": axes == 2, "nd": axes > 2}.get(shown, False)
+
+
+_SHOWN = tuple(each.name for each in fields(Summary) if each.name != "text")
 
 
 def summarize(path: str, kind: Kind, etag: str, mtime: float | None, info: Mapping[str, Any], nbytes: int) -> Summary:

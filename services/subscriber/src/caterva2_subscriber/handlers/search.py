@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -13,7 +14,7 @@ from caterva2.paths import PERSONAL, PUBLIC, SHARED, SPECIAL_ROOTS, check_root, 
 
 from ..auth.principal import OptionalPrincipal, Principal
 from ..context import Context, ContextDep
-from ..search import browse, matching
+from ..search import browse, matching, page_of
 from ..summary import Shown, Summary
 from .compression import compress
 
@@ -95,8 +96,7 @@ async def search(
         found.sort(key=lambda summary: -(summary.mtime or 0.0))
         return _page(head, found[:limit], None, accept_encoding)
     found.sort(key=lambda summary: summary.path)
-    page = [summary for summary in found if summary.path > after][: limit + 1]
-    return _page(head, page[:limit], page[limit - 1].path if len(page) > limit else None, accept_encoding)
+    return _page(head, *page_of(found, after, limit), accept_encoding)
 
 
 @router.get("/api/browse/{path:path}", summary="What is directly in a root or folder", response_model=FolderPage)
@@ -116,10 +116,8 @@ async def browse_path(
         await context.tracking.require_known(root)
     held = await context.index.summaries(principal, root)
     folders, entries = await context.threads.run(browse, held.summaries, path)
-    page = [summary for summary in entries if summary.path > after][: limit + 1]
     shown = [] if after else [{"name": f.name, "count": f.count, "nbytes": f.nbytes} for f in folders]
-    following = page[limit - 1].path if len(page) > limit else None
-    return _page({"path": path, "folders": shown}, page[:limit], following, accept_encoding)
+    return _page({"path": path, "folders": shown}, *page_of(entries, after, limit), accept_encoding)
 
 
 async def _readable(context: Context, principal: Principal) -> list[str]:
@@ -137,7 +135,7 @@ async def _may_read(context: Context, principal: Principal, root: str) -> bool:
         return False
 
 
-def _page(head: dict[str, Any], page: list[Summary], following: str | None, accept_encoding: str) -> Response:
+def _page(head: dict[str, Any], page: Sequence[Summary], following: str | None, accept_encoding: str) -> Response:
     body = orjson.dumps({**head, "entries": [summary.shown() for summary in page], "next": following})
     sent, headers = compress(body, accept_encoding)
     return Response(sent, headers={**headers, "Cache-Control": "private, no-cache"}, media_type="application/json")
