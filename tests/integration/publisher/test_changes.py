@@ -68,7 +68,9 @@ async def test_a_truncated_file_is_listed_as_unrecognized(announcing: InThread, 
     with (root / "a.b2nd").open("r+b") as file:
         file.truncate(100)
     await follower.until_told((CHANGED, "a.b2nd"))
-    assert announcing.get("/api/info/a.b2nd").json()["error"] == "Unrecognized format"
+    found = announcing.get("/api/info/a.b2nd").json()
+    assert found["error"] == "Unrecognized format"
+    assert found["reason"]
 
 
 async def test_a_directory_moved_in_and_out(announcing: InThread, follower: Followed, root: Path) -> None:

@@ -10,7 +10,10 @@ import numpy as np
 
 from caterva2.errors import UnsafeContent
 
-MAX_DTYPE_TEXT = 4096
+MAX_DTYPE_TEXT = 64 * 1024
+"""Longest text of a structured type, which names every column of a table."""
+_SHORT_TEXT = 4096
+"""Longest text of any other type. Few longer ones are remembered: they take megabytes as types."""
 MAX_ITEMSIZE = 64 * 1024
 """Largest element, in bytes. `numpy` itself accepts gigabytes, which makes any array a bomb."""
 
@@ -19,14 +22,11 @@ _KINDS = frozenset("biufcSUVmM")
 Dtype = np.dtype[Any]
 
 
-@lru_cache(maxsize=1024)
 def named_dtype(text: str) -> tuple[Dtype, str]:
     """Return what `parse_dtype` does, and the text under which ``/api/info`` shows it. Raises UnsafeContent."""
-    dtype = parse_dtype(text)
-    return dtype, str(dtype)
+    return _short(text) if len(text) <= _SHORT_TEXT else _long(text)
 
 
-@lru_cache(maxsize=1024)
 def parse_dtype(text: str) -> Dtype:
     """Read a data type from its text, as frames and ``/api/info`` hold it.
 
@@ -40,14 +40,31 @@ def parse_dtype(text: str) -> Dtype:
     UnsafeContent
         If the text is no data type, or one that holds Python objects or is unreasonably large.
     """
-    if len(text) > MAX_DTYPE_TEXT:
-        raise UnsafeContent(f"the text of the data type is longer than {MAX_DTYPE_TEXT} characters")
+    return named_dtype(text)[0]
+
+
+@lru_cache(maxsize=1024)
+def _short(text: str) -> tuple[Dtype, str]:
+    return _parse(text)
+
+
+@lru_cache(maxsize=16)
+def _long(text: str) -> tuple[Dtype, str]:
+    return _parse(text)
+
+
+def _parse(text: str) -> tuple[Dtype, str]:
+    is_literal = text[:1] in ("[", "(", "{")
+    limit = MAX_DTYPE_TEXT if is_literal else _SHORT_TEXT
+    if len(text) > limit:
+        raise UnsafeContent(f"the text of the data type is longer than {limit} characters")
     try:
-        dtype = np.dtype(ast.literal_eval(text)) if text[:1] in "[({" and text else np.dtype(text)
+        dtype = np.dtype(ast.literal_eval(text)) if is_literal else np.dtype(text)
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError, OverflowError, Warning):
         # Spellings on their way out, such as "a3" for "S3", are errors where an operator has turned warnings into them.
         raise UnsafeContent(f"'{text[:80]}' is not a data type") from None
-    return check_dtype(dtype)
+    check_dtype(dtype)
+    return dtype, str(dtype)
 
 
 def check_dtype(dtype: Dtype) -> Dtype:

@@ -290,11 +290,11 @@ class Indexer:
             return FAILED_READ_S
         except Caterva2Error as error:
             log.warning("%s is listed as unrecognized: %s", printable(found.path), error)
-            return _unrecognized(found, self._device(found.path, batch))
+            return _unrecognized(found, self._device(found.path, batch), error.detail)
         except Exception:
             # Whatever a file makes the decoders do, the other files go on being served.
             log.exception("%s is listed as unrecognized", printable(found.path))
-            return _unrecognized(found, self._device(found.path, batch))
+            return _unrecognized(found, self._device(found.path, batch), "it made its decoder fail")
 
     # --- removals -------------------------------------------------------------------
     def _remove(self, missing: Sequence[tuple[str, int]], *, announce_each: bool) -> tuple[int, float | None]:
@@ -403,9 +403,9 @@ def _why(error: OSError | UnsafeContent) -> str:
     return (error.strerror or type(error).__name__) if isinstance(error, OSError) else error.detail
 
 
-def _unrecognized(found: Found, dev: int) -> Changed:
+def _unrecognized(found: Found, dev: int, reason: str) -> Changed:
     mtime = datetime.fromtimestamp(found.stamp.mtime_ns / 1e9, UTC).isoformat(timespec="microseconds")
-    info = orjson.dumps({"mtime": mtime.replace("+00:00", "Z"), "error": UNRECOGNIZED})
+    info = orjson.dumps({"mtime": mtime.replace("+00:00", "Z"), "error": UNRECOGNIZED, "reason": reason})
     return Changed(found, dev, _kind(found.path), found.stamp.size, info)
 
 
