@@ -180,9 +180,9 @@ async def test_a2_attempts_are_counted_in_their_window(database: Database) -> No
     attempts = Attempts(database)
     for _ in range(3):
         await attempts.add(["login:x"], window_s=3600)
-    count, oldest = await attempts.recent("login:x", window_s=60)
+    count, latest = await attempts.recent("login:x", window_s=60)
     assert count == 3
-    assert abs(oldest - time.time()) < 30
+    assert abs(latest - time.time()) < 30
     assert await attempts.recent("login:y", window_s=60) == (0, 0.0)
 
 

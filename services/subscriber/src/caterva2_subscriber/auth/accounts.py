@@ -99,7 +99,7 @@ class Accounts:
         self._sessions = Sessions(database)
         self._tokens = ApiTokens(database)
         self._one_time = OneTimeTokens(database)
-        self.limits = LoginLimits(Attempts(database))
+        self.limits = LoginLimits(Attempts(database), secret)
         self._passwords = Passwords(rules)
         self._secret = secret
         self._mailer = mailer
@@ -159,8 +159,13 @@ class Accounts:
         self._known.clear()
 
     # --- sessions ---------------------------------------------------------------------
-    async def login(self, email: str, password: str, caller: Caller) -> str:
+    async def login(self, email: str, password: str, caller: Caller, *, browser: str | None = None) -> str:
         """Begin a session; return the value of its cookie.
+
+        Parameters
+        ----------
+        browser
+            What `LoginLimits.browser_of` gave to this browser at an earlier login.
 
         Raises
         ------
@@ -169,7 +174,7 @@ class Accounts:
         TooManyRequests
             After too many failures (A2).
         """
-        async with self.limits.attempt(email, caller) as outcome:
+        async with self.limits.attempt(email, caller, browser=browser) as outcome:
             account = await self.users.by_email(email.strip())
             hashed = account.hashed_password if account is not None else None
             matches = await self._passwords.verify(hashed, password)

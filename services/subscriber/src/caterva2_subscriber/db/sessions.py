@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from uuid import UUID
 
 from sqlalchemy import delete, func, update
@@ -194,26 +195,33 @@ class UsedFlows:
 
 
 class Attempts:
-    """Attempts to log in, counted per key in a sliding window (A2)."""
+    """Attempts to log in, counted per key in a sliding window (A2).
 
-    def __init__(self, database: Database) -> None:
+    Parameters
+    ----------
+    clock
+        Returns the seconds since the Unix epoch.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self.clock = clock
 
     async def add(self, keys: list[str], *, window_s: float) -> None:
         """Count one attempt under each key, and forget those that no window holds any more."""
-        now = time.time()
+        now = self.clock()
         async with self._database.writing() as session:
             await session.exec(delete(AttemptRow).where(col(AttemptRow.at) < now - window_s))
             session.add_all(AttemptRow(key=key[:100], at=now) for key in keys)
 
     async def recent(self, key: str, *, window_s: float) -> tuple[int, float]:
-        """Return how many attempts the window holds, and the time of the oldest (0 for none)."""
-        query = select(func.count(), func.min(AttemptRow.at)).where(
-            AttemptRow.key == key[:100], col(AttemptRow.at) >= time.time() - window_s
+        """Return how many attempts the window holds, and the time of the latest (0 for none)."""
+        query = select(func.count(), func.max(AttemptRow.at)).where(
+            AttemptRow.key == key[:100], col(AttemptRow.at) >= self.clock() - window_s
         )
         async with self._database.reading() as session:
-            count, oldest = (await session.exec(query)).one()
-        return count, oldest or 0.0
+            count, latest = (await session.exec(query)).one()
+        return count, latest or 0.0
 
     async def forget(self, key: str) -> None:
         """Forget the attempts under one key."""

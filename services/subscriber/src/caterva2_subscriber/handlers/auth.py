@@ -29,6 +29,11 @@ AccountsDep = Annotated[Accounts, Depends(accounts_of_site)]
 router = APIRouter(tags=["accounts"])
 
 
+BROWSER = "c2browser"
+"""Name of the cookie by which failed logins of others do not delay those in a browser that has logged in before."""
+BROWSER_S = 180 * 86400
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -141,15 +146,26 @@ def set_session_cookie(response: Response, session: str, *, secure: bool) -> Non
 
 @router.post("/auth/jwt/login", status_code=204)
 async def login(
+    request: Request,
     accounts: AccountsDep,
     caller: CallerDep,
     username: Annotated[str, Form(max_length=320, examples=["ada@example.com"])],
     password: Annotated[str, Form(max_length=1000, examples=["correct horse battery"])],
 ) -> Response:
     """Log in; the session comes as a cookie."""
-    session = await accounts.login(username, password, caller)
+    session = await accounts.login(username, password, caller, browser=request.cookies.get(BROWSER))
     response = Response(status_code=204)
     set_session_cookie(response, session, secure=accounts.policy.secure_cookie)
+    if "sec-fetch-site" in request.headers:  # programs for the original know of one cookie only
+        response.set_cookie(
+            BROWSER,
+            accounts.limits.browser_of(username),
+            max_age=BROWSER_S,
+            path="/",
+            httponly=True,
+            secure=accounts.policy.secure_cookie,
+            samesite="strict",
+        )
     return response
 
 
