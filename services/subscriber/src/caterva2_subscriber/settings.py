@@ -5,7 +5,6 @@ Precedence: command line, environment (``CATERVA2_*``), file, default. A wrong o
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
 
+from caterva2_service.cores import usable_cores
 from caterva2_service.outbound import OutboundRules
 from caterva2_service.settings import Address, Option, ServiceSettings
 
@@ -222,9 +222,9 @@ class SubscriberSettings(ServiceSettings, _Registration):
     @property
     def nworkers(self) -> int:
         """Number of processes that serve."""
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or usable_cores()
 
     @property
     def nthreads(self) -> int:
         """Number of threads for decompression and files."""
-        return self.threads or max(2, os.cpu_count() or 1)
+        return self.threads or max(2, usable_cores())
