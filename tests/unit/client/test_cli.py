@@ -163,6 +163,7 @@ def test_info_for_people_and_for_programs(run):
         ),
         (["list", "/foo"], "path cannot start with a slash"),
         (["show", "foo/nan.b2nd[x < 1]"], "a field or a filter needs a structured dataset"),
+        (["show", "foo/nan.b2nd[1,,2]"], "'1,,2' is not a slice"),
         (["--conf", "broken.toml", "roots"], "cannot read broken.toml"),
         (["--server", "nope", "roots"], "the configuration has no section [nope]"),
         (["--loglevel", "loud", "roots"], "'loud' is not a log level"),

@@ -138,10 +138,8 @@ class AsyncDataset(ArrayFacts, AsyncFile):
 
     async def __getitem__(self, item: Any) -> Any:
         if isinstance(item, str):
-            names = self._dtype().names
-            if names is None:
-                raise ValueError("a field or a filter needs a structured dataset")
-            return await (self._read(field=item, as_blosc2=True) if item in names else self._read(item, as_blosc2=True))
+            is_field = self._has_field(item)
+            return await (self._read(field=item, as_blosc2=True) if is_field else self._read(item, as_blosc2=True))
         return await self.slice((None,) if item is None else item, as_blosc2=False)
 
     def _grid(self) -> ChunkGrid | None:

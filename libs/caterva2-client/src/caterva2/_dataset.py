@@ -40,10 +40,7 @@ class Dataset(ArrayFacts, File, blosc2.Operand):  # type: ignore[misc]
         return self.slice((None,) if item is None else item, as_blosc2=False)
 
     def _by_text(self, text: str) -> Any:
-        names = self._dtype().names
-        if names is None:
-            raise ValueError("a field or a filter needs a structured dataset")
-        return self._read(field=text, as_blosc2=True) if text in names else self._read(text, as_blosc2=True)
+        return self._read(field=text, as_blosc2=True) if self._has_field(text) else self._read(text, as_blosc2=True)
 
     def _grid(self) -> ChunkGrid | None:
         return ChunkGrid.of(self.meta, self._version_of_meta)

@@ -195,6 +195,13 @@ class ArrayFacts(Facts):
         """Number of elements."""
         return prod(self.shape)
 
+    def _has_field(self, text: str) -> bool:
+        """Tell whether text that is no slice names a field; otherwise it is a filter. Raises ValueError."""
+        names = self._dtype().names
+        if names is None:
+            raise ValueError(f"'{text}' is not a slice, and a field or a filter needs a structured dataset")
+        return text in names
+
     @property
     def is_array(self) -> bool:
         """Whether this is an n-dimensional array, and not a frame of bytes."""

@@ -82,6 +82,8 @@ def explain(error: Exception) -> str:
         # The subscriber does not say what; hidden and absent things are not told apart.
         *_, path = error.request.url.path.split("/", 3)
         text = f"{text}: {path}"
+    if text == "Unauthorized":  # the word that clients of the original expect
+        text = "this needs a login: cat2cli login, or --user"
     return " ".join(text.split()) or type(error).__name__
 
 
