@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,14 +20,11 @@ class Threads:
     ----------
     size
         Number of threads.
-    nice
-        By how much other threads go first (Linux), as of `os.nice`.
     """
 
-    def __init__(self, size: int, *, name: str = "worker", nice: int = 0) -> None:
+    def __init__(self, size: int, *, name: str = "worker") -> None:
         self.size = size
-        first = partial(_step_back, nice) if nice else None
-        self._executor = ThreadPoolExecutor(size, thread_name_prefix=name, initializer=first)
+        self._executor = ThreadPoolExecutor(size, thread_name_prefix=name)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work` in a thread, with the log context of the caller, and return what it returns."""
@@ -40,8 +35,3 @@ class Threads:
     def close(self) -> None:
         """Start no more work; what runs is left to end by itself."""
         self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _step_back(nice: int) -> None:
-    """Let other threads of the machine go before this one."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)

@@ -45,8 +45,6 @@ INDEX_THREADS = 3
 PYRAMID_THREADS = 1
 """Pyramids take seconds of a whole core: one at a time leaves the others to readers."""
 VIEW_THREADS = 2
-_NICE = 10
-"""What is made for eyes runs behind what reads chunks."""
 _LINGER_S = 10.0
 """Seconds for which a pyramid is made though nobody waits: readers who look around come back to it."""
 DRAIN_S = 1.0
@@ -109,9 +107,9 @@ async def open_context(settings: PublisherSettings, health: Health, metrics: Met
     async with AsyncExitStack() as stack:
         threads = Threads(READ_THREADS, name="read")
         stack.callback(threads.close)
-        pyramid_threads = Threads(PYRAMID_THREADS, name="pyramid", nice=_NICE)
+        pyramid_threads = Threads(PYRAMID_THREADS, name="pyramid")
         stack.callback(pyramid_threads.close)
-        view_threads = Threads(VIEW_THREADS, name="view", nice=_NICE)
+        view_threads = Threads(VIEW_THREADS, name="view")
         stack.callback(view_threads.close)
         building: Joined[None] = Joined(_LINGER_S)
         stack.push_async_callback(building.close)
