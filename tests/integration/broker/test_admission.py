@@ -4,6 +4,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ from caterva2.errors import Unavailable
 from caterva2.events import DatasetEvent, Heartbeat, Operation, RootFact
 from caterva2.wire import HEADER_JOIN
 from caterva2.wire import Bus as BusAddress
+from caterva2_broker.admission import accepted
+from caterva2_broker.settings import BrokerSettings
 from caterva2_service.messaging import Bus
 from caterva2_service.trust import BROKER, Identity, Role
 from tests.support.ports import free_port
@@ -108,6 +111,40 @@ def test_u10_publishers_may_be_held_to_a_list(tmp_path: Path) -> None:
         refusal = register(broker, other, "beam-4")
         assert refusal.status_code == 403
         assert other.public.kid in refusal.json()["detail"]
+
+
+def test_u10_names_may_be_listed_for_every_publisher_and_nothing_comes_without_a_key(tmp_path: Path) -> None:
+    known = make_identity(tmp_path / "pub", Role.PUBLISHER)
+    other = make_identity(tmp_path / "other", Role.PUBLISHER)
+    kid = known.public.kid
+    (tmp_path / "caterva2.toml").write_text(f'[broker.allow]\n"*" = ["foo", "lab-*"]\n"{kid}" = ["beam-*"]\n')
+    with make_broker(tmp_path).start_ready() as broker:
+        assert register(broker, other, "lab-1").status_code == 200
+        assert register(broker, known, "foo").status_code == 200
+        assert register(broker, known, "beam-3").status_code == 200
+        assert register(broker, other, "beam-4").status_code == 403
+        assert register(broker, other, "first-come").status_code == 403
+        assert register(broker, None, "lab-2").status_code == 401, "on this machine, but by nobody who is listed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, "whoever shows the join token or runs on this machine may publish any root that nobody else holds;"),
+        ({"trust_loopback": False}, "whoever shows the join token may publish any root"),
+        ({"allow": {"k": ("a",)}}, "1 listed key may publish, nobody else"),
+        (
+            {"allow": {"k": ("a",), "*": ("foo",)}},
+            "whoever shows the join token or runs on this machine may publish foo, and 1 listed key what the list says",
+        ),
+        (
+            {"allow": {"*": ("foo", "lab-*")}, "trust_loopback": False},
+            "whoever shows the join token may publish foo, lab-*",
+        ),
+    ],
+)
+def test_u10_a_broker_says_at_its_start_whom_it_accepts(settings: dict[str, Any], sentence: str) -> None:
+    assert accepted(BrokerSettings(**settings)).startswith(sentence)
 
 
 def announce(broker: Service, token: str, body: bytes) -> httpx.Response:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from caterva2_service.serve import run
 from caterva2_service.settings import load_settings
 
+from .admission import accepted
 from .app import create_app
 from .settings import BrokerSettings
 
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         section="broker",
         description="Run a Caterva2 broker, which knows who publishes which root and where the bus is.",
     )
+    print(f"cat2bro: {accepted(settings)}", file=sys.stderr)
     return run(lambda: create_app(settings), settings)
 
 

@@ -33,7 +33,25 @@ CREATE TABLE IF NOT EXISTS services (
 )
 """
 
+ANYBODY = "*"
+"""Stands in ``[broker.allow]`` for every publisher that is admitted."""
+
 log = get_logger("caterva2.admission")
+
+
+def accepted(settings: BrokerSettings) -> str:
+    """Say in one sentence who may publish what at a broker with these settings."""
+    who = "whoever shows the join token"
+    if settings.trust_loopback:
+        who += " or runs on this machine"
+    if not settings.allow:
+        return f"{who} may publish any root that nobody else holds; [broker.allow] says which, and by whom"
+    listed = len(settings.allow.keys() - {ANYBODY})
+    keys = f"{listed} listed key{'' if listed == 1 else 's'}"
+    if ANYBODY not in settings.allow:
+        return f"{keys} may publish, nobody else"
+    sentence = f"{who} may publish {', '.join(settings.allow[ANYBODY])}"
+    return f"{sentence}, and {keys} what the list says" if listed else sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +123,10 @@ class Admission:
             return same_secret(given, self._join_token)
         return self.is_local(request)
 
+    def may_announce_unsigned(self, request: Request) -> bool:
+        """Tell whether a program without a key may publish, as those of the original do: where no key is listed."""
+        return not self._settings.allow and not self._settings.addresses and self.may_join(request)
+
     def is_local(self, request: Request) -> bool:
         """Tell whether a request comes from a program on this machine that is trusted for that."""
         return self._settings.trust_loopback and _is_local(request)
@@ -114,7 +136,8 @@ class Admission:
         if caller.key.role != Role.PUBLISHER:
             raise PermissionDenied("only publishers publish roots")
         allowed = self._settings.allow
-        if allowed and not any(fnmatchcase(root, pattern) for pattern in allowed.get(caller.kid, ())):
+        patterns = (*allowed.get(caller.kid, ()), *allowed.get(ANYBODY, ()))
+        if allowed and not any(fnmatchcase(root, pattern) for pattern in patterns):
             raise PermissionDenied(
                 f"the publisher with key {caller.kid} may not publish root '{root}'; "
                 f"an administrator of the broker allows it in [broker.allow]"

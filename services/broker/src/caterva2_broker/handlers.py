@@ -42,7 +42,7 @@ async def register(
     if caller is not None:
         context.admission.check_root(caller, registration.name)
         context.admission.check_announcement(caller, await request.body(), address)
-    elif not context.admission.may_join(request):
+    elif not context.admission.may_announce_unsigned(request):
         raise NotAuthenticated("only services that this broker has admitted may publish")
     if context.registry.register(registration, owner=caller.kid if caller else None):
         context.announcer.changed()

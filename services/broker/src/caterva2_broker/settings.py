@@ -29,8 +29,9 @@ class BrokerSettings(ServiceSettings):
     """Whether services on this machine join without the join token. Set it to false where people that are not trusted
     have accounts on the machine, or a proxy on it passes requests on."""
     allow: Annotated[dict[str, tuple[str, ...]], Field(default_factory=dict), Option(cli=False)]
-    """Patterns of the roots that each publisher may publish, by the identity of its key. With any entry, publishers
-    that are not listed publish nothing; without, a root belongs to who comes first, as long as it lives."""
+    """Patterns of the roots that each publisher may publish, by the identity of its key; ``*`` stands for every
+    publisher that is admitted. With any entry, nothing else is published; without, a root belongs to the admitted
+    publisher that comes first, as long as it lives."""
     addresses: Annotated[dict[str, tuple[str, ...]], Field(default_factory=dict), Option(cli=False)]
     """Where each publisher may be, by the identity of its key: ``host``, ``host:port``, ``https://host`` or the path of
     a socket. With any entry, publishers that are not listed announce nothing."""
