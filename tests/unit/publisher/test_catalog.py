@@ -14,7 +14,7 @@ from caterva2.events import Operation
 from caterva2.wire import Kind, ManifestEntry
 from caterva2_formats.base import Found, Stamp
 from caterva2_publisher import catalog as module
-from caterva2_publisher.catalog import Catalog, Changed, Removed
+from caterva2_publisher.catalog import Catalog, Changed, Removed, Totals
 
 INFO = orjson.dumps({"shape": [3], "mtime": None})
 
@@ -52,6 +52,30 @@ def test_what_is_known_already_is_no_change(catalog: Catalog) -> None:
     catalog.apply([changed("a.b2nd")])
     assert catalog.apply([changed("a.b2nd"), Removed("never-there")]) == []
     assert catalog.identity.seq == 1
+
+
+def test_n5_a_path_that_changes_often_in_one_batch_ends_as_it_was_last(catalog: Catalog) -> None:
+    often = [changed("a.b2nd"), Removed("a.b2nd"), changed("b.b2nd"), changed("b.b2nd", "v2"), changed("a.b2nd", "v3")]
+    assert catalog.apply([*often, Removed("b.b2nd"), Removed("b.b2nd")]) == [*often, Removed("b.b2nd")]
+    entry = catalog.get("a.b2nd")
+    assert entry is not None
+    assert (entry.etag, entry.seq, catalog.paths(), catalog.identity.seq) == ("v3", 5, ["a.b2nd"], 6)
+    assert [(event.seq, event.path, event.etag) for event in catalog.pending(10)] == [
+        (1, "a.b2nd", "v1"),
+        (2, "a.b2nd", None),
+        (3, "b.b2nd", "v1"),
+        (4, "b.b2nd", "v2"),
+        (5, "a.b2nd", "v3"),
+        (6, "b.b2nd", None),
+    ]
+
+
+def test_the_size_of_a_root_is_that_of_its_present_entries(catalog: Catalog) -> None:
+    assert catalog.totals() == Totals(0, 0)
+    catalog.apply([changed("a.b2nd"), changed("b.b2nd")], announce_each=False)
+    assert catalog.totals() == Totals(2, 48)
+    catalog.apply([Removed("a.b2nd")])
+    assert catalog.totals() == catalog.totals() == Totals(1, 24)
 
 
 def test_n5_events_stay_until_they_are_sent_over_restarts(tmp_path: Path) -> None:

@@ -236,6 +236,9 @@ def _apart(entries: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
     Names that differ in case alone stay: a laboratory's dataset must not vanish because of how another one is called.
     """
     names = {entry.name for entry in entries}
+    if all(map(str.isascii, names)) and len(set(map(str.lower, names))) == len(names):
+        yield from entries
+        return
     taken: set[str] = set()
     folded: dict[str, str] = {}
     for entry in entries:

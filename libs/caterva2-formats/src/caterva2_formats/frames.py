@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -45,6 +45,7 @@ MAX_TRAILER_BYTES = 64 * 2**20
 MAX_VLMETA = 10_000
 MAX_VLMETA_BYTES = 16 * 2**20
 MAX_CHUNKS = 2**22
+_SMALL_META_BYTES = 256
 MAX_GAP_BYTES = 16 * 2**20
 """Unused bytes in a frame up to which the stored file can be rebuilt from its chunks."""
 
@@ -185,7 +186,9 @@ def read_frame(read_at: ReadAt, size: int, *, kind: Kind | None = None) -> Frame
     if kind is Kind.ARRAY:
         if not metalayers:
             raise UnsafeContent("the file holds a frame of bytes, not an n-dimensional array")
-        layout = _array_layout(metalayers.get("b2nd", metalayers.get("caterva", b"")), head)
+        meta = metalayers.get("b2nd", metalayers.get("caterva", b""))
+        parse = _known_layout if len(meta) <= _SMALL_META_BYTES else _array_layout
+        layout = parse(meta, head.typesize, head.chunksize, head.nbytes)
     else:
         layout = _bytes_layout(kind, head)
     vlmeta_raw = _read_vlmeta(read_at, head)
@@ -273,7 +276,7 @@ def _bin32(raw: bytes, offset: int) -> bytes:
     return raw[offset + 5 : offset + 5 + length]
 
 
-def _array_layout(meta: bytes, head: _Head) -> Layout:
+def _array_layout(meta: bytes, typesize: int, chunksize: int, nbytes: int) -> Layout:
     try:
         fields = msgpack.unpackb(meta, raw=False, max_ext_len=0)
         ndim, shape, chunks, blocks = fields[1], tuple(fields[2]), tuple(fields[3]), tuple(fields[4])
@@ -285,11 +288,15 @@ def _array_layout(meta: bytes, head: _Head) -> Layout:
         raise UnsafeContent("the geometry of the array is damaged") from None
     if not (ndim == len(shape) == len(chunks) == len(blocks) <= MAX_NDIM):
         raise UnsafeContent(f"arrays of more than {MAX_NDIM} dimensions are not supported")
-    dtype, name = named_dtype(text or f"|S{head.typesize}")
+    dtype, name = named_dtype(text or f"|S{typesize}")
     # Blosc2 takes elements of more than 255 bytes for single bytes in some of its functions.
-    if dtype.itemsize != head.typesize and not (dtype.itemsize > 255 and head.typesize == 1):
-        raise UnsafeContent(f"the type '{text[:80]}' does not fit elements of {head.typesize} bytes")
-    return array_layout(shape, chunks, blocks, name, chunksize=head.chunksize, nbytes=head.nbytes)
+    if dtype.itemsize != typesize and not (dtype.itemsize > 255 and typesize == 1):
+        raise UnsafeContent(f"the type '{text[:80]}' does not fit elements of {typesize} bytes")
+    return array_layout(shape, chunks, blocks, name, chunksize=chunksize, nbytes=nbytes)
+
+
+# In a root of many thousands of datasets most are of a few shapes.
+_known_layout = lru_cache(maxsize=512)(_array_layout)
 
 
 def array_layout(

@@ -23,6 +23,7 @@ _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_HOW = struct.pack("<QQQ", _FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
 _OUTSIDE = (errno.EXDEV, errno.ELOOP)
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES)
 
@@ -30,6 +31,16 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES)
 def stamp_of(status: os.stat_result) -> Stamp:
     """Return the identity of the state that `status` shows."""
     return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _is_at(status: os.stat_result, stamp: Stamp) -> bool:
+    return (
+        status.st_mtime_ns == stamp.mtime_ns
+        and status.st_ctime_ns == stamp.ctime_ns
+        and status.st_size == stamp.size
+        and status.st_ino == stamp.ino
+        and status.st_dev == stamp.dev
+    )
 
 
 def etag_of(stamp: Stamp, member: str = "") -> str:
@@ -111,8 +122,7 @@ def _open_link(root: int, path: str) -> int:
 
 def _openat2(root: int, path: str) -> int:
     name = os.fsencode(path)
-    how = struct.pack("<QQQ", _FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
-    fd = int(_libc().syscall(_SYS_OPENAT2, root, name, how, len(how)))
+    fd = int(_libc().syscall(_SYS_OPENAT2, root, name, _HOW, len(_HOW)))
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -162,8 +172,8 @@ class OpenFile:
     def check(self) -> None:
         """Compare the stamps of descriptor and path with the version. Raises VersionChanged."""
         try:
-            same = stamp_of(os.fstat(self.fd)) == self.stamp and (
-                self.path is None or stamp_of(os.stat(self.path)) == self.stamp
+            same = _is_at(os.fstat(self.fd), self.stamp) and (
+                self.path is None or _is_at(os.stat(self.path), self.stamp)
             )
         except OSError:
             same = False

@@ -63,6 +63,7 @@ def serve(
     """Serve on `sockets`, call `started` once that works, and return the exit code of the process."""
     heap.use_one_arena()
     app = create_app()
+    heap.keep_what_is_loaded()
     server = _Server(_config(app, settings))
     server.announce = started
     with contextlib.suppress(SystemExit):  # how uvicorn ends when the lifespan could not start

@@ -138,6 +138,7 @@ class Catalog:
         self._write = threading.RLock()
         self._readers: deque[sqlite3.Connection] = deque()
         self._identity = _identity(writer)
+        self._totals: tuple[Identity | None, Totals] = None, Totals(0, 0)
 
     @classmethod
     def open(cls, statedir: Path, *, root: str, source: str) -> Self:
@@ -202,9 +203,13 @@ class Catalog:
             ).fetchall()
 
     def totals(self) -> Totals:
-        """Return the number of entries and their uncompressed bytes."""
-        with self._reader() as db:
-            return Totals(*db.execute("SELECT COUNT(*), COALESCE(SUM(nbytes), 0) FROM entries").fetchone())
+        """Return the number of entries and their uncompressed bytes, counted once after each change."""
+        identity, (counted, totals) = self._identity, self._totals
+        if counted != identity:
+            with self._reader() as db:
+                totals = Totals(*db.execute("SELECT COUNT(*), COALESCE(SUM(nbytes), 0) FROM entries").fetchone())
+            self._totals = identity, totals
+        return totals
 
     @contextmanager
     def snapshot(self, *, online: bool) -> Iterator[tuple[ManifestHeader, Iterator[Entry]]]:
@@ -255,14 +260,14 @@ class Catalog:
             If the state directory is full or broken; nothing has changed then.
         """
         with self._transaction() as db:
-            before = seq = _identity(db).seq
-            news: list[Change] = []
-            for change in changes:
-                if self._record(db, change, seq + 1):
-                    seq += 1
-                    news.append(change)
-                    if announce_each:
-                        _queue(db, self._event(change, seq))
+            before = _identity(db).seq
+            news = _news(db, list(changes))
+            seq = before + len(news)
+            numbered = list(enumerate(news, before + 1))
+            _record(db, numbered)
+            if announce_each:
+                for number, change in numbered:
+                    _queue(db, self._event(change, number))
             if news and (not announce_each or _depth(db) > MAX_OUTBOX):
                 seq += 1
                 self._queue_manifest(db, seq)
@@ -271,29 +276,6 @@ class Catalog:
             after = _identity(db)
         self._identity = after
         return news
-
-    def _record(self, db: sqlite3.Connection, change: Change, seq: int) -> bool:
-        if isinstance(change, Removed):
-            db.execute("DELETE FROM digests WHERE path = ?", (change.path,))
-            return db.execute("DELETE FROM entries WHERE path = ?", (change.path,)).rowcount > 0
-        found = change.found
-        known = db.execute("SELECT etag FROM entries WHERE path = ?", (found.path,)).fetchone()
-        if known and known[0] == found.etag:
-            return False
-        db.execute(
-            "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                found.path,
-                found.etag,
-                seq,
-                change.dev,
-                change.kind.value,
-                change.nbytes,
-                found.stamp.mtime_ns / 1e9,
-                change.info,
-            ),
-        )
-        return True
 
     def _event(self, change: Change, seq: int) -> DatasetEvent:
         epoch = self._identity.epoch
@@ -397,14 +379,7 @@ class Comparison:
 
     def changed(self, batch: Sequence[Found]) -> list[Found]:
         """Take in a part of the scan and return those of it at versions that the index does not have."""
-        known = {
-            path: (rowid, etag)
-            for rowid, path, etag in self._db.execute(
-                "SELECT e.rowid, e.path, e.etag FROM json_each(?) batch"
-                " CROSS JOIN entries e INDEXED BY entries_versions ON e.path = batch.value",
-                (orjson.dumps([found.path for found in batch]).decode(),),
-            )
-        }
+        known = _known(self._db, [found.path for found in batch])
         self._seen.update(rowid for rowid, _ in known.values())
         return [found for found in batch if found.path not in known or known[found.path][1] != found.etag]
 
@@ -424,6 +399,49 @@ def _entry(row: tuple[str, str, int, int, str, int, float, bytes]) -> Entry:
 
 def _identity(db: sqlite3.Connection) -> Identity:
     return Identity(*db.execute("SELECT publisher, epoch, seq FROM identity").fetchone())
+
+
+def _known(db: sqlite3.Connection, paths: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Return row and etag of those of some paths that the index has."""
+    rows = db.execute(
+        "SELECT e.rowid, e.path, e.etag FROM json_each(?) batch"
+        " CROSS JOIN entries e INDEXED BY entries_versions ON e.path = batch.value",
+        (orjson.dumps(list(paths)).decode(),),
+    )
+    return {path: (rowid, etag) for rowid, path, etag in rows}
+
+
+def _news(db: sqlite3.Connection, changes: Sequence[Change]) -> list[Change]:
+    """Leave out what the index has already."""
+    etags: dict[str, str | None] = {
+        path: etag for path, (_, etag) in _known(db, {_path(change) for change in changes}).items()
+    }
+    news = []
+    for change in changes:
+        etag = None if isinstance(change, Removed) else change.found.etag
+        if etags.get(_path(change)) != etag:
+            etags[_path(change)] = etag
+            news.append(change)
+    return news
+
+
+def _record(db: sqlite3.Connection, numbered: Iterable[tuple[int, Change]]) -> None:
+    last = {_path(change): (seq, change) for seq, change in numbered}
+    removed = [(path,) for path, (_, change) in last.items() if isinstance(change, Removed)]
+    db.executemany("DELETE FROM digests WHERE path = ?", removed)
+    db.executemany("DELETE FROM entries WHERE path = ?", removed)
+    rows = [_row(seq, change) for seq, change in last.values() if isinstance(change, Changed)]
+    db.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def _row(seq: int, change: Changed) -> tuple[object, ...]:
+    found = change.found
+    mtime = found.stamp.mtime_ns / 1e9
+    return found.path, found.etag, seq, change.dev, change.kind.value, change.nbytes, mtime, change.info
+
+
+def _path(change: Change) -> str:
+    return change.path if isinstance(change, Removed) else change.found.path
 
 
 def _depth(db: sqlite3.Connection) -> int:

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 MANY_CHANGES = 500
 """More changes than this at once are announced as one "fetch the manifest"."""
 BATCH = 200
+BULK = 1000
+"""Changes that are recorded together where they are not announced one by one."""
 SCAN_BATCH = 2000
 PROGRESS = 5000
 """Changes of a walk after which its progress is logged."""
@@ -142,7 +144,7 @@ class Indexer:
         announce_each = len(changed) + len(missing) <= MANY_CHANGES
         done = told = 0
         again: dict[str, float] = {}
-        for some in _batched(changed, BATCH):
+        for some in _batched(changed, BATCH if announce_each else BULK):
             if self._stopping.is_set():
                 return Outcome(done, again)
             outcome = self._take(some, announce_each=announce_each)
@@ -312,7 +314,8 @@ class Indexer:
     def _record(self, changes: Sequence[Change], *, announce_each: bool) -> int:
         news = self._catalog.apply(changes, announce_each=announce_each) if changes else []
         if news:
-            _tell(news)
+            if announce_each:
+                _tell(news)
             self._on_news(news)
         return len(news)
 

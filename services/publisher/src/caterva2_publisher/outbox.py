@@ -7,7 +7,7 @@ import logging
 import random
 
 from caterva2.errors import StorageFailed, Unavailable
-from caterva2.events import DatasetEvent
+from caterva2.events import DatasetEvent, Operation
 from caterva2_service.messaging import Bus
 from caterva2_service.threads import Threads
 
@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 256
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 5.0
+MANIFEST_MIN_S, MANIFEST_MAX_S = 0.25, 5.0
+"""Shortest and longest pause behind a "fetch the manifest", for which whatever comes next waits: while a large root is
+walked, followers would otherwise ask for one manifest after the other."""
 SWEEP_S = 10.0
 """The outbox is looked at this often even if nobody said that there is something in it."""
 
@@ -36,10 +39,14 @@ class Outbox:
 
     async def run(self) -> None:
         """Send for ever, trying again after whatever fails."""
-        wait_s = RETRY_MIN_S
+        wait_s, pause_s = RETRY_MIN_S, MANIFEST_MIN_S
         while True:
             try:
-                await self.flush()
+                if await self.flush() is Operation.MANIFEST:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, MANIFEST_MAX_S)
+                else:
+                    pause_s = MANIFEST_MIN_S
                 wait_s = RETRY_MIN_S
                 async with asyncio.timeout(SWEEP_S):
                     await self._wake.wait()
@@ -50,8 +57,8 @@ class Outbox:
                 await self._pause(wait_s * random.uniform(0.7, 1.3))
                 wait_s = min(wait_s * 2, RETRY_MAX_S)
 
-    async def flush(self) -> None:
-        """Send everything that waits now.
+    async def flush(self) -> Operation | None:
+        """Send everything that waits now; return what the last event said, None if nothing waited.
 
         Raises
         ------
@@ -61,8 +68,11 @@ class Outbox:
             If the outbox cannot be written. Events are sent again then, which has no effect.
         """
         self._wake.clear()
+        last = None
         while batch := await self._threads.run(self._catalog.pending, BATCH):
             await self._send(batch)
+            last = batch[-1].operation
+        return last
 
     async def _send(self, batch: list[DatasetEvent]) -> None:
         sent: list[DatasetEvent] = []
