@@ -1,11 +1,16 @@
-"""T1, F20: damaged files on the way of people's own: uploaded, listed, read, unfolded over HTTP."""
+"""T1, F19, F20: damaged and greedy files on the way of people's own: uploaded, listed, read, unfolded over HTTP."""
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 
+import blosc2
 import httpx
+import numpy as np
+import psutil
 import pytest
 
 from tests.security.mutants import blosc2_files, effort, hdf5_files, mutants
@@ -39,6 +44,52 @@ async def test_t1_damaged_uploads_never_harm_the_service(site: Site, make: Calla
     assert outcomes["upload 200"]
     assert outcomes["upload 422"]
     assert outcomes["read 200"]
+
+
+async def test_f20_refused_bytes_are_in_the_audit_trail(site: Site) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("bad.b2nd", b"junk")
+    good = blosc2.asarray(np.arange(10)).to_cframe()
+    async with await site.as_user(USER, timeout=60) as client:
+
+        async def send(kind: str, path: str, content: bytes | None = None) -> int:
+            files = None if content is None else {"file": ("x", content)}
+            return (await client.post(f"/api/{kind}/@personal/{path}", files=files)).status_code
+
+        assert await send("upload", "good.b2nd", good) == 200
+        assert await send("upload", "z.zip", packed.getvalue()) == 200
+        assert await send("upload", "bad.b2nd", b"junk") == 422
+        assert await send("upload", "bad.h5", b"junk") == 422
+        assert await send("append", "good.b2nd", good[:-20]) == 422
+        assert await send("unfold", "z.zip") == 422
+        assert (await client.get("/api/list/@personal")).json() == ["good.b2nd", "z.zip"]
+    entries = await site.context.accounts.audit.read(actor=USER)
+    refused = [(entry.action, entry.target) for entry in reversed(entries) if entry.result == "refused"]
+    assert refused == [
+        ("upload", "@personal/bad.b2nd"),
+        ("upload", "@personal/bad.h5"),
+        ("append", "@personal/good.b2nd"),
+        ("unfold", "@personal/z.zip"),
+    ]
+    assert all(entry.detail for entry in entries if entry.result == "refused")
+
+
+async def test_f19_a_small_file_that_claims_a_terabyte_costs_the_service_no_memory(site: Site) -> None:
+    claims = blosc2.zeros(2**37, dtype=np.float64, chunks=(2**24,), blocks=(2**20,)).to_cframe()
+    assert len(claims) < 4096
+    async with await site.as_user(USER, timeout=60) as client:
+        answer = await client.post("/api/upload/@personal/claims.b2nd", files={"file": ("claims.b2nd", claims)})
+        assert answer.status_code == 200
+        before = psutil.Process().memory_info().rss
+        expression = {"name": "e", "expression": "a + 1", "operands": {"a": "@personal/claims.b2nd"}}
+        computed = await client.post("/api/lazyexpr/", json={**expression, "compute": True})
+        assert (computed.status_code, computed.json()["code"]) == (413, "too_large")
+        shown = await client.get("/api/view/slice/@personal/claims.b2nd", params={"s": ":"})
+        assert shown.status_code == 413
+        assert psutil.Process().memory_info().rss - before < 256 * 2**20
+        few = await client.get("/api/view/slice/@personal/claims.b2nd", params={"s": f"{2**36}:{2**36 + 3}"})
+        assert few.content == bytes(24)
 
 
 def questions(name: str) -> list[str]:

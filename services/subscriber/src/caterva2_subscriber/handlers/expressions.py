@@ -11,7 +11,7 @@ from caterva2.paths import ARRAY_SUFFIX, PERSONAL
 from ..auth.caller import CallerDep
 from ..auth.principal import RequiredPrincipal
 from ..context import ContextDep
-from .spaces import MULTIPART, note, uploaded
+from .spaces import MULTIPART, note, refusals_noted, uploaded
 
 router = APIRouter(tags=["expressions"])
 
@@ -91,7 +91,9 @@ async def append(
     context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, request: Request, path: str
 ) -> list[int]:
     """Grow an array along its first axis by an uploaded frame; return its new shape."""
-    shape = await context.builder.append(principal, path, await uploaded(request))
+    file = await uploaded(request)
+    async with refusals_noted(context, "append", principal, caller, path):
+        shape = await context.builder.append(principal, path, file)
     await note(context, "append", principal, caller, path)
     return shape
 
@@ -99,6 +101,7 @@ async def append(
 @router.post("/api/unfold/{path:path}")
 async def unfold(context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, path: str) -> str:
     """Make a directory beside an HDF5 file, zip or tar archive, with what is in it; return the directory's name."""
-    name = await context.builder.unfold(principal, path)
+    async with refusals_noted(context, "unfold", principal, caller, path):
+        name = await context.builder.unfold(principal, path)
     await note(context, "unfold", principal, caller, path)
     return name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -9,7 +11,7 @@ import httpx
 from fastapi import APIRouter, Form, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from caterva2.errors import BadRequest
+from caterva2.errors import BadRequest, UnsafeContent
 
 from ..auth.caller import Caller, CallerDep
 from ..auth.principal import Principal, RequiredPrincipal
@@ -74,13 +76,27 @@ async def note(context: Context, action: str, principal: Principal, caller: Call
     await context.accounts.audit.record(action, principal.name, caller, target=target)
 
 
+@contextlib.asynccontextmanager
+async def refusals_noted(
+    context: Context, action: str, principal: Principal, caller: Caller, target: str
+) -> AsyncIterator[None]:
+    """Write down that bytes from elsewhere were refused in this block, and why (F20)."""
+    try:
+        yield
+    except UnsafeContent as error:
+        audit = context.accounts.audit
+        await audit.record(action, principal.name, caller, target=target, result="refused", detail=error.detail)
+        raise
+
+
 @router.post("/api/upload/{path:path}", openapi_extra=MULTIPART)
 async def upload(
     context: ContextDep, principal: RequiredPrincipal, caller: CallerDep, request: Request, path: str
 ) -> str:
     """Store a file, in place of what is there; return its path."""
     file = await uploaded(request)
-    stored = await context.spaces.upload(principal, path, file.filename, file)
+    async with refusals_noted(context, "upload", principal, caller, path):
+        stored = await context.spaces.upload(principal, path, file.filename, file)
     await note(context, "upload", principal, caller, stored)
     return stored
 
@@ -104,7 +120,8 @@ async def load_from_url(
         async with remote_file(remote_url, context.settings.load_from_url) as file:
             return await context.spaces.upload(principal, path, file.name, file.content)
 
-    stored = await unless_gone(request, load())
+    async with refusals_noted(context, "upload", principal, caller, path):
+        stored = await unless_gone(request, load())
     await note(context, "upload", principal, caller, f"{stored} from {httpx.URL(remote_url).host}")
     return stored
 
