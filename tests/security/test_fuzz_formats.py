@@ -18,10 +18,12 @@ import psutil
 import pytest
 
 from caterva2.errors import UnsafeContent
-from caterva2.slices import select
+from caterva2.slices import ChunkPart, select
+from caterva2_formats.base import Layout
 from caterva2_formats.chunks import ChunkHeader, check_chunk, decompress, read_part
 from caterva2_formats.dtypes import parse_dtype, storage_dtype
 from caterva2_formats.frames import Frame, read_frame
+from caterva2_formats.parts import Numbers, block_numbers, check_part, cut_part, read_blocks
 from caterva2_formats.sandbox import Confined, Limits, Sandbox
 from tests.security.mutants import blosc2_files, effort, hdf5_files, mutants, mutate
 from tests.unit.formats.test_frames import reader
@@ -172,6 +174,41 @@ def _read_mutated_chunks(count: int) -> None:
         with suppress(UnsafeContent):
             _read_some(mutant, frame, header)
     assert passed
+
+
+@pytest.mark.timeout(3600)
+def test_t1_mutated_parts_of_chunks_never_reach_the_library_unchecked() -> None:
+    """A subscriber reads single blocks that publishers cut out of large chunks."""
+    in_child(_read_mutated_parts, effort(150) * 50)
+
+
+def _read_mutated_parts(count: int) -> None:
+    rng = np.random.default_rng(98)
+    originals = list(_parts())
+    passed = 0
+    for number in range(count):
+        layout, part, numbers, data = originals[number % len(originals)]
+        mutant = mutate(rng, data, header=160)
+        try:
+            singles = check_part(mutant, layout, part.nchunk, numbers)
+        except UnsafeContent:
+            continue
+        passed += 1
+        box = np.empty([9] * len(layout.shape), dtype=storage_dtype(parse_dtype(layout.dtype)))
+        with suppress(UnsafeContent):
+            read_blocks(singles, layout, part, box)
+    assert passed
+
+
+def _parts() -> Iterator[tuple[Layout, ChunkPart, Numbers, bytes]]:
+    for frame, chunk, nchunk in _chunks():
+        layout = frame.layout
+        inside = tuple(slice(0, min(3, n)) for n in layout.chunks)
+        if layout.kind == "array" and (numbers := block_numbers(layout, part := ChunkPart(nchunk, inside, inside))):
+            # Where blocks compress to nothing, the table alone is too much of the chunk for a publisher to cut it.
+            data = cut_part(chunk, nchunk, numbers)
+            if data is not None:
+                yield layout, part, numbers, data
 
 
 def _read_some(chunk: bytes, frame: Frame, header: ChunkHeader) -> None:

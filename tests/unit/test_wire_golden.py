@@ -32,6 +32,8 @@ MODELS: dict[str, BaseModel] = {
         path="a.b2nd", etag="v1", kind=wire.Kind.ARRAY, nbytes=24, mtime=1.5, seq=7, info=ENTRY
     ),
     "chunks-request": wire.ChunksRequest(ranges=[(0, 3), (7, 8)], skeleton=True),
+    "part-request": wire.PartRequest(chunk=9, blocks=[(0, 1), (4, 6)]),
+    "parts-request": wire.ChunksRequest(parts=[wire.PartRequest(chunk=9, blocks=[(0, 1), (4, 6)])]),
     "error": wire.ErrorBody.of(errors.DatasetNotFound("Not Found")),
     "dataset-event": events.DatasetEvent(
         root="foo",

@@ -13,11 +13,18 @@ import numpy as np
 from tests.support.processes import Service, wait_until
 
 
-def make_array(path: Path, array: np.ndarray[Any, Any], chunks: tuple[int, ...], **vlmeta: Any) -> None:
+def make_array(
+    path: Path,
+    array: np.ndarray[Any, Any],
+    chunks: tuple[int, ...],
+    blocks: tuple[int, ...] | None = None,
+    **vlmeta: Any,
+) -> None:
     """Write an array so that readers see the old file or the new one, never half of it."""
     fresh = path.with_name(f".cat2-{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = blosc2.asarray(np.ascontiguousarray(array), chunks=chunks, urlpath=str(fresh), mode="w")
+    options = {"chunks": chunks, "blocks": blocks, "urlpath": str(fresh), "mode": "w"}
+    stored = blosc2.asarray(np.ascontiguousarray(array), **options)
     for name, value in vlmeta.items():
         stored.schunk.vlmeta[name] = value
     fresh.replace(path)

@@ -24,6 +24,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Pa
     data = directory / "data"
     make_array(data / "cold.b2nd", noise(200, 200), (50, 50))
     make_array(data / "window.b2nd", noise(1000, 1000), (100, 100))
+    make_array(data / "large.b2nd", noise(600, 600), (600, 600), (50, 50))
     make_array(data / "edited.b2nd", noise(1000, 64), (1, 64))
     make_array(data / "zeros.b2nd", np.zeros((100, 100)), (10, 100))
     make_array(data / "plan.b2nd", noise(100, 100), (10, 100))
@@ -34,7 +35,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Pa
     with Site(directory / "site", login=True) as site:
         site.start(foo=data)
         site.add_user(superuser=True)
-        subscribe(site.subscriber, "foo", count=7)
+        subscribe(site.subscriber, "foo", count=8)
         yield site, data
 
 
@@ -109,6 +110,22 @@ def test_a_plan_says_what_a_read_then_costs(sub: Service) -> None:
     fetch(sub, "foo/plan.b2nd", "5:40,5:9")
     assert counter(sub, "link_bytes_total") - before == pytest.approx(plan["link_bytes"], rel=0.05)
     assert sub.get("/api/plan/foo/plan.b2nd", params={"slice_": "5:40,5:9"}).json()["link_chunks"] == 0
+
+
+def test_a_window_of_a_large_chunk_costs_a_block_and_the_plan_says_so(sub: Service) -> None:
+    whole = noise(600, 600)
+    plan = sub.get("/api/plan/foo/large.b2nd", params={"slice_": "110:120,510:520"}).json()
+    assert plan["link_chunks"] == 1
+    before = counter(sub, "link_bytes_total")
+    answer = raw_fetch(sub, "foo/large.b2nd", "110:120,510:520")
+    np.testing.assert_array_equal(decode(answer.content), whole[110:120, 510:520])
+    assert answer.headers["X-Cat2-Source"] == "link"
+    assert 0 <= float(answer.headers["X-Cat2-Verified-Age"]) < 30
+    assert counter(sub, "link_bytes_total") - before == pytest.approx(plan["link_bytes"], rel=0.1)
+    assert plan["link_bytes"] < whole.nbytes / 100
+    assert raw_fetch(sub, "foo/large.b2nd", "111:119,511:519").headers["X-Cat2-Source"] == "cache"
+    assert sub.get("/api/plan/foo/large.b2nd", params={"slice_": "110:120,510:520"}).json()["link_bytes"] == 0
+    assert sub.get("/api/plan/foo/large.b2nd").json()["link_bytes"] > 0.8 * whole.nbytes, "all of it would come"
 
 
 def test_answers_say_version_age_and_source_and_can_be_conditional(sub: Service) -> None:

@@ -1,4 +1,7 @@
-"""Publisher, cache and readers against a model: every read is exactly one published version, and never an older one."""
+"""Publisher, cache and readers against a model: every read is exactly one published version, and never an older one.
+
+Chunks are taken apart however small they are, so that windows are read from parts, chunks and the cache alike.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.processes import wait_until
 from tests.support.site import PASSWORD, USER, Site
 
-from .published import decode, make_array, subscribe
+from .published import counter, decode, fetch, make_array, subscribe
 
 NAMES = ("a.b2nd", "dir/b.b2nd")
 names = st.sampled_from(NAMES)
-slices = st.sampled_from(["", "0:8", "5:20,3:7", "11", "::3", "2:30,:"])
+slices = st.sampled_from(["", "0:8", "5:20,3:7", "11", "::3", "2:30,:", "6,5", "5:8,2"])
 ROWS = 32
+BLOCK = (1, 3, DEPTH := 200)
 EXAMPLES = int(os.environ.get("CATERVA2_EXAMPLES", "2"))
 """The long form is 100."""
 
 
 def content(version: int, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
     """Return an array that no other version has an element of."""
-    return version * 1_000_000 + np.arange(np.prod(shape)).reshape(shape)
+    size = shape[0] * shape[1] * DEPTH
+    return version * 1_000_000 + np.random.default_rng(version).permutation(size).reshape(*shape, DEPTH)
 
 
 class Versions(RuleBasedStateMachine):
@@ -52,7 +57,7 @@ class Versions(RuleBasedStateMachine):
     def replace(self, name: str, rows: int, chunk: int) -> None:
         array = content(self._next(), (rows, 12))
         self.published[name].append(array)
-        make_array(self.data / name, array, (min(chunk, rows), 12))
+        make_array(self.data / name, array, (min(chunk, rows), 12, DEPTH), BLOCK)
 
     @rule(name=names, row=st.integers(0, ROWS - 1))
     def edit(self, name: str, row: int) -> None:
@@ -62,7 +67,7 @@ class Versions(RuleBasedStateMachine):
         array = array.copy()
         array[row % len(array)] = content(self._next(), (1, 12))[0]
         self.published[name].append(array)
-        make_array(self.data / name, array, (min(4, len(array)), 12))
+        make_array(self.data / name, array, (min(4, len(array)), 12, DEPTH), BLOCK)
 
     @rule(name=names)
     def remove(self, name: str) -> None:
@@ -166,16 +171,19 @@ def _selected(array: np.ndarray[Any, Any] | None, slice_: str) -> np.ndarray[Any
 def test_every_read_is_exactly_one_published_version(tmp_path: Path) -> None:
     data = Path(tempfile.mkdtemp(dir=tmp_path))
     for number, name in enumerate(NAMES):
-        make_array(data / name, content(number, (8, 12)), (3, 12))
+        make_array(data / name, content(number, (8, 12)), (3, 12, DEPTH), BLOCK)
     Versions.data = data
     Versions.published = {name: [content(number, (8, 12))] for number, name in enumerate(NAMES)}
     Versions.seen = {}
     Versions.count = len(NAMES)
     with Site(tmp_path / "site", login=True) as site:
         Versions.site = site
+        site.subscriber.env["CATERVA2_UPSTREAM_PARTS_FROM"] = "1"
         site.start(foo=data)
         site.add_user(superuser=True)
         subscribe(site.subscriber, "foo", count=2)
+        np.testing.assert_array_equal(fetch(site.subscriber, f"foo/{NAMES[0]}", "6,5"), content(0, (8, 12))[6, 5])
+        assert counter(site.subscriber, "link_parts_total") == 1
         machine = Versions.TestCase
         machine.settings = settings(
             max_examples=EXAMPLES,

@@ -265,13 +265,24 @@ class ManifestEntry(Answer):
     """What ``/api/info`` answers, apart from what the subscriber adds."""
 
 
+class PartRequest(Request):
+    """Some blocks of one chunk."""
+
+    chunk: int
+    blocks: list[tuple[int, int]]
+    """Half-open ranges of block numbers, ascending."""
+
+
 class ChunksRequest(Request):
-    """Body of ``POST /api/chunks/{path}``."""
+    """Body of ``POST /api/chunks/{path}``. What is at its default is left out: older publishers may not know it."""
 
     ranges: list[tuple[int, int]] = Field(default_factory=list)
     """Half-open ranges of chunk numbers, in the order in which they are wanted."""
     skeleton: bool = False
     """Also send, first, what of the stored frame is not chunks (`caterva2_formats.base.Skeleton`)."""
+    parts: list[PartRequest] = Field(default_factory=list)
+    """Chunks of which some blocks will do, sent last. Each is answered by a frame with `INDEX_PART`
+    (`caterva2_formats.parts`), or by the whole chunk where that is as good."""
 
 
 # --- framing of chunks ---------------------------------------------------------------------
@@ -280,6 +291,7 @@ FRAME_HEADER_SIZE = _FRAME.size
 INDEX_END = 2**64 - 1
 INDEX_SKELETON = 2**64 - 2
 INDEX_ERROR = 2**64 - 3
+INDEX_PART = 2**64 - 4
 MAX_FRAME_BYTES = 2**31 - 1
 NO_DIGEST = bytes(16)
 
@@ -289,9 +301,9 @@ class ChunkFrame:
     """One compressed chunk on the wire.
 
     Layout, little-endian: chunk number (u64), length in bytes (u32), digest (16 bytes, XXH3-128 of the chunk,
-    zeros for none), the chunk. Numbers from 2**64 - 3 have meanings of their own: `INDEX_SKELETON`, `INDEX_ERROR`
-    (the bytes are an error's JSON body; the answer ends there) and `INDEX_END` (length holds the number of
-    frames before it, no bytes follow). A body without `INDEX_END` was cut off.
+    zeros for none), the chunk. Numbers from 2**64 - 4 have meanings of their own: `INDEX_SKELETON`, `INDEX_PART` (the
+    bytes are some blocks of a chunk), `INDEX_ERROR` (the bytes are an error's JSON body; the answer ends there) and
+    `INDEX_END` (length holds the number of frames before it, no bytes follow). A body without `INDEX_END` was cut off.
     """
 
     index: int

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import xxhash
@@ -124,6 +124,12 @@ def check_header(chunk: Bytes, *, nbytes: int | None = None, max_nbytes: int = M
     header = read_header(chunk)
     if header.cbytes != len(chunk):
         raise UnsafeContent(f"a chunk of {len(chunk)} bytes says that it has {header.cbytes}")
+    _check_header(header, chunk, nbytes, max_nbytes)
+    return header
+
+
+def _check_header(header: ChunkHeader, chunk: Bytes, nbytes: int | None, max_nbytes: int) -> None:
+    """Check all but that the chunk has the length that it claims."""
     if nbytes is not None and header.nbytes != nbytes:
         raise UnsafeContent(f"a chunk holds {header.nbytes} bytes of data instead of {nbytes}")
     if not 0 <= header.nbytes <= max_nbytes:
@@ -132,10 +138,9 @@ def check_header(chunk: Bytes, *, nbytes: int | None = None, max_nbytes: int = M
     if header.flags & _EXTENDED != _EXTENDED or header.flags2 & ~(_DICTIONARY | _SPECIAL) or chunk[30]:
         raise UnsafeContent("a chunk has a header of another kind than Blosc2's")
     if header.special:
-        _check_special(header, len(chunk))
+        _check_special(header, header.cbytes)
     else:
         _check_coding(header)
-    return header
 
 
 def _check_special(header: ChunkHeader, length: int) -> None:
@@ -176,15 +181,33 @@ def chunk_nbytes(layout: Layout, nchunk: int) -> int:
 def check_chunk(chunk: Bytes, layout: Layout, nchunk: int) -> ChunkHeader:
     """Check that `chunk` is what chunk `nchunk` of a dataset can be (U4). Raises UnsafeContent."""
     header = check_header(chunk, nbytes=chunk_nbytes(layout, nchunk))
+    _check_geometry(header, layout)
+    return header
+
+
+def check_head(head: Bytes, layout: Layout, nchunk: int) -> ChunkHeader:
+    """Check the first bytes of what claims to be chunk `nchunk` of a dataset, as `check_chunk` does the whole (U4).
+
+    The length that it claims is at most what compressing can make of its data. Raises UnsafeContent.
+    """
+    header = read_header(head)
+    nbytes = chunk_nbytes(layout, nchunk)
+    _check_header(header, head, nbytes, MAX_CHUNK_BYTES)
+    _check_geometry(header, layout)
+    if header.cbytes > nbytes + MAX_CHUNK_OVERHEAD:
+        raise UnsafeContent(f"a chunk claims {header.cbytes} bytes, more than its data has")
+    return header
+
+
+def _check_geometry(header: ChunkHeader, layout: Layout) -> None:
     if header.typesize != typesize_byte(layout.typesize):
         raise UnsafeContent(f"a chunk has elements of {header.typesize} bytes instead of {layout.typesize}")
     if layout.kind != "array":
-        return header
+        return
     if not header.special and header.blocksize != prod(layout.blocks) * layout.typesize:
         raise UnsafeContent("a chunk is cut into other blocks than its dataset")
-    if header.special == Special.VALUE and layout.typesize % (len(chunk) - HEADER_SIZE):
+    if header.special == Special.VALUE and layout.typesize % (header.cbytes - HEADER_SIZE):
         raise UnsafeContent("a chunk repeats a value of another size than the elements of its dataset")
-    return header
 
 
 def placement(chunk: Bytes) -> int:
@@ -322,6 +345,16 @@ def padded_nbytes(chunks: tuple[int, ...], blocks: tuple[int, ...], typesize: in
 
 
 # --- arrays ---------------------------------------------------------------------
+class Piece(NamedTuple):
+    """What one block contributes along one axis."""
+
+    block: int
+    """Index of the block along the axis."""
+    inside: slice
+    target: slice
+    """Where that goes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """How the elements of one chunk lie in its uncompressed bytes: block after block, each in C order."""
@@ -361,6 +394,20 @@ class Grid:
         ndim = len(self.chunks)
         return self.split(flat).transpose([axis for pair in ((i, i + ndim) for i in range(ndim)) for axis in pair])
 
+    def pieces(self, source: tuple[slice, ...]) -> list[list[Piece]]:
+        """Return what of the blocks along each axis is in a part of the chunk."""
+        return [
+            [piece for index in _blocks_along(part, length) if (piece := _piece(part, index, length)) is not None]
+            for part, length in zip(source, self.blocks, strict=True)
+        ]
+
+    def number(self, pieces: Iterable[Piece]) -> int:
+        """Return the number of the block that holds the pieces, one along each axis."""
+        number = 0
+        for piece, count in zip(pieces, self.counts, strict=True):
+            number = number * count + piece.block
+        return number
+
 
 def read_part(chunk: Bytes, layout: Layout, part: ChunkPart, box: Array, *, header: ChunkHeader | None = None) -> None:
     """Copy what one checked chunk contributes to a selection, decompressing no more blocks than it takes.
@@ -395,7 +442,7 @@ def read_part(chunk: Bytes, layout: Layout, part: ChunkPart, box: Array, *, head
     wanted = [_blocks_along(along, b) for along, b in zip(source, grid.blocks, strict=True)]
     few = prod(len(w) for w in wanted) * 2 <= prod(grid.counts)
     if few and (decode := block_decoder(chunk, header)) is not None:
-        _copy_blocks(decode, grid, wanted, source, out)
+        copy_blocks(decode, grid, source, out)
         return
     flat = _scratch(header.nbytes)
     decompress_into(chunk, flat)
@@ -444,18 +491,13 @@ def bytes_of_part(head: Bytes, layout: Layout, part: ChunkPart) -> list[tuple[in
     header = read_header(head)
     grid = Grid.of(layout)
     wanted = [_blocks_along(along, b) for along, b in zip(part.source, grid.blocks, strict=True)]
-    if header.special or prod(len(w) for w in wanted) * 2 > prod(grid.counts) or not _can_be_taken_apart(header):
+    if header.special or prod(len(w) for w in wanted) * 2 > prod(grid.counts) or not can_be_taken_apart(header):
         return None
     numbers = [int(np.ravel_multi_index(where, grid.counts)) if where else 0 for where in product(*wanted)]
-    if header.is_stored:
-        first = HEADER_SIZE
-        return [(first + n * header.blocksize, first + (n + 1) * header.blocksize) for n in numbers]
-    if len(head) < HEADER_SIZE + 4 * header.nblocks:
+    if len(head) < BlockTable.size(header):
         return None
-    starts = np.frombuffer(head, dtype="<i4", offset=HEADER_SIZE, count=header.nblocks)
-    order = np.append(np.sort(starts), header.cbytes)
-    stops = order[np.searchsorted(order, starts[numbers], side="right")]
-    return list(zip(starts[numbers].tolist(), stops.tolist(), strict=True))
+    table = BlockTable.read(head, header)
+    return [table.bounds(number) for number in numbers]
 
 
 def nbytes_of_part(layout: Layout, part: ChunkPart) -> int:
@@ -466,7 +508,8 @@ def nbytes_of_part(layout: Layout, part: ChunkPart) -> int:
     return grid.nbytes if whole else touched * prod(grid.blocks) * grid.cell.itemsize
 
 
-def _can_be_taken_apart(header: ChunkHeader) -> bool:
+def can_be_taken_apart(header: ChunkHeader) -> bool:
+    """Tell whether each block of a chunk, other than special ones, can be decompressed without the others."""
     dependent = header.flags2 & _DICTIONARY or _DELTA in header.filters
     return not dependent and header.nbytes % max(header.blocksize, 1) == 0
 
@@ -482,30 +525,29 @@ def _blocks_along(along: slice, block: int) -> range:
     return range(along.start // block, (along.stop - 1) // block + 1)
 
 
-def _copy_blocks(
-    decode: Callable[[int], Array], grid: Grid, wanted: list[range], source: tuple[slice, ...], out: Array
-) -> None:
-    along = [
-        [piece for index in blocks if (piece := _piece(part, index, length)) is not None]
-        for part, blocks, length in zip(source, wanted, grid.blocks, strict=True)
-    ]
-    for pieces in product(*along):
-        number = 0
-        for (index, _, _), count in zip(pieces, grid.counts, strict=True):
-            number = number * count + index
-        block = decode(number).view(grid.cell).reshape(grid.blocks)
-        out[tuple(piece[2] for piece in pieces)] = block[tuple(piece[1] for piece in pieces)]
+def copy_blocks(decode: Callable[[int], Array], grid: Grid, source: tuple[slice, ...], out: Array) -> None:
+    """Copy a part of a chunk from those of its blocks that hold it.
+
+    Parameters
+    ----------
+    decode
+        Returns the bytes of a block, by its number.
+    source, out
+        Which elements of the chunk, and where they go.
+    """
+    for pieces in product(*grid.pieces(source)):
+        block = decode(grid.number(pieces)).view(grid.cell).reshape(grid.blocks)
+        out[tuple(piece.target for piece in pieces)] = block[tuple(piece.inside for piece in pieces)]
 
 
-def _piece(part: slice, index: int, length: int) -> tuple[int, slice, slice] | None:
-    """Return what one block contributes along one axis: its index, the part inside it, and where that goes."""
+def _piece(part: slice, index: int, length: int) -> Piece | None:
     offset, step = index * length, part.step or 1
     first = part.start if part.start >= offset else part.start + -(-(offset - part.start) // step) * step
     stop = min(part.stop, offset + length)
     if first >= stop:
         return None
     done = (first - part.start) // step
-    return index, slice(first - offset, stop - offset, step), slice(done, done + (stop - first - 1) // step + 1)
+    return Piece(index, slice(first - offset, stop - offset, step), slice(done, done + (stop - first - 1) // step + 1))
 
 
 def block_decoder(chunk: Bytes, header: ChunkHeader) -> Callable[[int], Array] | None:
@@ -514,33 +556,84 @@ def block_decoder(chunk: Bytes, header: ChunkHeader) -> Callable[[int], Array] |
     What it returns is valid until this thread decompresses the next one. Returns None for chunks whose blocks cannot
     be taken apart: those that share a dictionary, or hold differences to their first block.
     """
-    if not _can_be_taken_apart(header):
+    if not can_be_taken_apart(header):
         return None
     if header.is_stored:
         stored = np.frombuffer(chunk, dtype=np.uint8, offset=HEADER_SIZE)
         return lambda number: stored[number * header.blocksize : (number + 1) * header.blocksize]
-    starts = np.frombuffer(chunk, dtype="<i4", offset=HEADER_SIZE, count=header.nblocks)
-    # Threads write blocks in any order, so a block ends where the next one in the chunk begins.
-    order = np.append(np.sort(starts), header.cbytes)
-    if order[0] < HEADER_SIZE + 4 * header.nblocks or order[-2] >= header.cbytes:
-        raise UnsafeContent("a chunk is damaged: its blocks lie outside of it")
+    table = BlockTable.read(chunk, header)
+    view = memoryview(chunk)
 
     def decode(number: int) -> Array:
-        start = int(starts[number])
-        stop = int(order[np.searchsorted(order, start, side="right")])
-        return _decode_block(chunk, header, start, stop)
+        start, stop = table.bounds(number)
+        return decode_block(single_block(chunk, header, view[start:stop]), header.blocksize)
 
     return decode
 
 
-def _decode_block(chunk: Bytes, header: ChunkHeader, start: int, stop: int) -> Array:
-    # The library decompresses whole chunks only: make one of this block alone.
-    view = memoryview(chunk)
-    size = HEADER_SIZE + 4 + stop - start
-    sizes = struct.pack("<iii", header.blocksize, header.blocksize, size)
-    small = b"".join((view[:4], sizes, view[16:HEADER_SIZE], struct.pack("<i", HEADER_SIZE + 4), view[start:stop]))
-    out = _scratch(header.blocksize)
-    _decompress(small, out)
+@dataclass(frozen=True, slots=True)
+class BlockTable:
+    """Where the blocks of a chunk are in it; threads write them in any order."""
+
+    header: ChunkHeader
+    starts: Array
+    order: Array
+    """The starts ascending, then the end of the chunk: a block ends where the next one begins."""
+
+    @classmethod
+    def read(cls, head: Bytes, header: ChunkHeader) -> Self:
+        """Read the table of a chunk that can be taken apart, and has blocks.
+
+        Parameters
+        ----------
+        head
+            The first bytes of the chunk, `size` of them at least.
+
+        Raises
+        ------
+        UnsafeContent
+            If it says that blocks lie outside of the chunk.
+        """
+        if header.is_stored:
+            starts = HEADER_SIZE + header.blocksize * np.arange(header.nblocks)
+            return cls(header, starts, np.append(starts, header.cbytes))
+        starts = np.frombuffer(head, dtype="<i4", offset=HEADER_SIZE, count=header.nblocks)
+        order = np.append(np.sort(starts), header.cbytes)
+        if order[0] < cls.size(header) or order[-2] >= header.cbytes:
+            raise UnsafeContent("a chunk is damaged: its blocks lie outside of it")
+        return cls(header, starts, order)
+
+    @staticmethod
+    def size(header: ChunkHeader) -> int:
+        """Return the bytes that a chunk has before its blocks: the header, and the table if there is one."""
+        return HEADER_SIZE + (0 if header.is_stored else 4 * header.nblocks)
+
+    def bounds(self, number: int) -> tuple[int, int]:
+        """Return the half-open range of the bytes of a block."""
+        start = int(self.starts[number])
+        return start, int(self.order[np.searchsorted(self.order, start, side="right")])
+
+
+def single_block(head: Bytes, header: ChunkHeader, block: Bytes) -> bytes:
+    """Return a block as a chunk of its own: the library decompresses nothing less.
+
+    Parameters
+    ----------
+    head
+        The header, at least, of the chunk that the block is from.
+    block
+        Its bytes there.
+    """
+    table = b"" if header.is_stored else struct.pack("<i", HEADER_SIZE + 4)
+    sizes = struct.pack("<iii", header.blocksize, header.blocksize, HEADER_SIZE + len(table) + len(block))
+    view = memoryview(head)
+    return b"".join((view[:4], sizes, view[16:HEADER_SIZE], table, block))
+
+
+def decode_block(single: Bytes, blocksize: int) -> Array:
+    """Decompress what `single_block` made. Valid until this thread decompresses the next one. Raises UnsafeContent."""
+    out = _scratch(blocksize)
+    decompress_into(single, out)
     return out
 
 

@@ -7,10 +7,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from caterva2.errors import Caterva2Error, ChunkNotFound, DatasetNotFound, TooLarge, VersionChanged
-from caterva2.wire import INDEX_SKELETON, ChunksRequest, encode_end, encode_error, encode_frame_header
+from caterva2.errors import BadRequest, Caterva2Error, ChunkNotFound, DatasetNotFound, TooLarge, VersionChanged
+from caterva2.wire import (
+    INDEX_PART,
+    INDEX_SKELETON,
+    ChunksRequest,
+    PartRequest,
+    encode_end,
+    encode_error,
+    encode_frame_header,
+)
 from caterva2_formats.base import DatasetSource, RootSource
 from caterva2_formats.chunks import digest
+from caterva2_formats.parts import cut_part
 
 from .kept import KeptChunks
 
@@ -18,6 +27,7 @@ PIECE_BYTES = 1024 * 1024
 """A stream is read in pieces of about this size, one ahead of the one that is sent."""
 MAX_RANGES = 65_536
 MAX_CHUNKS = 1_000_000
+MAX_BLOCKS = 1_000_000
 MAX_ANSWER_BYTES = 2**30
 MAX_IDLE = 64
 
@@ -120,6 +130,8 @@ class ChunkStream:
     ------
     TooLarge
         If more is asked for than one answer may hold.
+    BadRequest
+        If blocks are not asked for in ascending order.
     """
 
     def __init__(self, sources: Sources, path: str, etag: str | None, request: ChunksRequest, count: Count) -> None:
@@ -127,6 +139,7 @@ class ChunkStream:
             raise TooLarge(f"one request names at most {MAX_RANGES} ranges of chunks")
         if sum(max(0, stop - start) for start, stop in request.ranges) > MAX_CHUNKS:
             raise TooLarge(f"one request asks for at most {MAX_CHUNKS} chunks")
+        check_parts(request.parts)
         self._sources = sources
         self._path = path
         self._request = request
@@ -139,7 +152,8 @@ class ChunkStream:
         self._usable = True
         self._abandoned = False
         try:
-            check_ranges(request.ranges, self._source.layout.nchunks)
+            parts = [(part.chunk, part.chunk + 1) for part in request.parts]
+            check_ranges([*request.ranges, *parts], self._source.layout.nchunks)
         except BaseException:
             self.abandon()
             raise
@@ -188,15 +202,23 @@ class ChunkStream:
             data = skeleton.to_bytes()
             sent += 1
             yield encode_frame_header(INDEX_SKELETON, len(data), digest(data)), data
+        for index, data in self._wanted(source):
+            size += len(data)
+            if size > MAX_ANSWER_BYTES:
+                raise TooLarge(f"one answer holds at most {MAX_ANSWER_BYTES} bytes: ask for fewer chunks")
+            sent += 1
+            yield encode_frame_header(index, len(data), digest(data)), data
+        yield (encode_end(sent),)
+
+    def _wanted(self, source: DatasetSource) -> Iterator[tuple[int, bytes]]:
+        """Yield the chunks, then the parts of chunks, with the indices of their frames."""
         for start, stop in self._request.ranges:
             for nchunk in range(start, stop):
-                data = self._sources.chunk(self._path, source, nchunk)
-                size += len(data)
-                if size > MAX_ANSWER_BYTES:
-                    raise TooLarge(f"one answer holds at most {MAX_ANSWER_BYTES} bytes: ask for fewer chunks")
-                sent += 1
-                yield encode_frame_header(nchunk, len(data), digest(data)), data
-        yield (encode_end(sent),)
+                yield nchunk, self._sources.chunk(self._path, source, nchunk)
+        for part in self._request.parts:
+            chunk = self._sources.chunk(self._path, source, part.chunk)
+            cut = cut_part(chunk, part.chunk, [n for start, stop in part.blocks for n in range(start, stop)])
+            yield (part.chunk, chunk) if cut is None else (INDEX_PART, cut)
 
     def abandon(self) -> None:
         """Give back the source: at once, or at the end of the piece that a thread is reading. Does not block."""
@@ -215,3 +237,15 @@ def check_ranges(ranges: Iterable[tuple[int, int]], nchunks: int) -> None:
     for start, stop in ranges:
         if not 0 <= start <= stop <= nchunks:
             raise ChunkNotFound(f"chunks {start} to {stop} were asked for, there are {nchunks}")
+
+
+def check_parts(parts: Sequence[PartRequest]) -> None:
+    """Check what is asked of single chunks. Raises TooLarge, BadRequest."""
+    if sum(len(part.blocks) for part in parts) > MAX_RANGES or len(parts) > MAX_RANGES:
+        raise TooLarge(f"one request names at most {MAX_RANGES} ranges of blocks")
+    if sum(max(0, stop - start) for part in parts for start, stop in part.blocks) > MAX_BLOCKS:
+        raise TooLarge(f"one request asks for at most {MAX_BLOCKS} blocks")
+    for part in parts:
+        bounds = [bound for range_ in part.blocks for bound in range_]
+        if not bounds or bounds[0] < 0 or any(start >= stop for start, stop in part.blocks) or bounds != sorted(bounds):
+            raise BadRequest(f"the blocks of chunk {part.chunk} are not ranges in ascending order")

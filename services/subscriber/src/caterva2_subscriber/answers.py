@@ -262,13 +262,18 @@ async def assembled(
 
 
 # --- exact frames ---------------------------------------------------------------------
+def is_held(layout: Layout, selection: Selection) -> bool:
+    """Tell whether an exact frame of a selection is made at once, rather than streamed."""
+    return selection.size * cell_dtype(layout).itemsize <= HELD_BYTES
+
+
 async def exact(resource: Resource, selection: Selection, codec: Codec, threads: Threads, memory: Memory) -> Answer:
     """Answer with a frame of exactly the selected elements."""
     layout = sliceable(resource)
-    if selection.size * cell_dtype(layout).itemsize > HELD_BYTES:
+    if not is_held(layout, selection):
         return _streamed(resource, selection, layout, memory)
     share = await _share_of_read(memory, resource, selection)
-    found = await resource.read(selection)
+    found = await resource.read(selection, alone=True)
     if layout.kind is not Kind.ARRAY:
         data = found.tobytes()
         pieces = bytes_to_frame(data, codec=codec.codec, clevel=codec.clevel, typesize=layout.typesize)
@@ -324,7 +329,7 @@ async def of_field(
         raise InvalidField(f"{resource.path} has no field '{field[:80]}'; its fields are {', '.join(names)}")
     selection = selection or select((), layout.shape)
     share = await _share_of_read(memory, resource, selection)
-    found = await resource.read(selection)
+    found = await resource.read(selection, alone=True)
     return await of_array(np.ascontiguousarray(found[field]), codec, threads, memory, share)
 
 

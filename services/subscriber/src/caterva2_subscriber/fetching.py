@@ -4,6 +4,9 @@ Readers that want the same missing chunk share one flight. Flights travel in bat
 order, a bounded number of bytes ahead of the reader. When the last reader of a batch goes away, its request is ended.
 Processes that share the cache claim what they fetch, and wait for what another one has claimed.
 What arrives is checked (U4, digest) before anybody sees it or the cache keeps it.
+
+Of large chunks a small window fetches the blocks that it needs (docs/design/008): a flight of its own for each set of
+blocks, whose bytes stay in memory.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from math import prod
 
 from caterva2.errors import (
     Caterva2Error,
@@ -29,10 +33,11 @@ from caterva2.errors import (
     VersionChanged,
 )
 from caterva2.slices import ChunkPart
-from caterva2.wire import INDEX_SKELETON, NO_DIGEST, ChunkFrame, Kind
+from caterva2.wire import INDEX_PART, INDEX_SKELETON, NO_DIGEST, ChunkFrame, Kind, PartRequest
 from caterva2_formats.base import Layout, Skeleton
-from caterva2_formats.chunks import bytes_of_part, check_chunk, digest
+from caterva2_formats.chunks import Grid, bytes_of_part, check_chunk, digest
 from caterva2_formats.envelope import Line
+from caterva2_formats.parts import ChunkData, Numbers, Singles, block_numbers, check_part, part_nchunk
 from caterva2_formats.pyramid import Plane, level_layout
 from caterva2_service.log import get_logger
 from caterva2_service.metrics import Metrics
@@ -41,8 +46,9 @@ from caterva2_service.threads import Threads
 from .cache import Bytes, ChunkStore, Claims, Kept, VersionKey
 from .economy import Economy
 from .library import Usage
+from .parts import PartMemory
 from .settings import UpstreamSettings
-from .upstream import Publisher
+from .upstream import NotUnderstood, Publisher
 
 log = get_logger(__name__)
 
@@ -104,10 +110,12 @@ class Target:
         """Path of the dataset, below its root."""
         return self.key.path if self.view is None else self.view.path
 
-    def frames(self, ranges: Sequence[tuple[int, int]], *, skeleton: bool) -> AsyncGenerator[ChunkFrame, None]:
-        """Ask for chunks."""
+    def frames(
+        self, ranges: Sequence[tuple[int, int]], *, skeleton: bool, parts: Sequence[PartRequest]
+    ) -> AsyncGenerator[ChunkFrame, None]:
+        """Ask for chunks; for parts of them of the dataset itself alone."""
         if self.view is None:
-            return self.publisher.chunks(self.path, etag=self.key.etag, ranges=ranges, skeleton=skeleton)
+            return self.publisher.chunks(self.path, etag=self.key.etag, ranges=ranges, skeleton=skeleton, parts=parts)
         return self.publisher.tiles(
             self.path, etag=self.key.etag, plane=self.view.plane, level=self.view.level, ranges=ranges
         )
@@ -123,21 +131,39 @@ class Target:
         return self.layout.nchunks
 
 
+Asked = tuple[int, Numbers]
+"""Number of a chunk, and the blocks of it that will do; without any, all of it is asked for."""
+
+
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """One chunk (or skeleton) on its way, for any number of readers."""
+    """One chunk (or skeleton, or some blocks of a chunk) on its way, for any number of readers."""
 
     nchunk: int
-    arrived: asyncio.Future[bytes]
+    blocks: Numbers
+    """The blocks that will do; empty for the whole chunk."""
+    arrived: asyncio.Future[ChunkData]
     batch: _Batch
+    nbytes: int = 0
+    """Bytes that arrived."""
     cache_state: str | None = None
     over_link: bool = True
     """Whether it came over the link for us, not for another process that shares the cache."""
 
-    def bring(self, data: bytes) -> None:
-        """Give the chunk to its readers."""
+    def bring(self, data: ChunkData, nbytes: int) -> None:
+        """Give what came to its readers."""
         if not self.arrived.done():
+            self.nbytes = nbytes
             self.arrived.set_result(data)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """What a reader is to get next: what is on its way with what is in memory, or else a chunk of the cache."""
+
+    nchunk: int
+    flight: _Flight | None = None
+    kept: Singles = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
@@ -155,6 +181,11 @@ class _Batch:
         """Numbers of the chunks that are not here yet."""
         return [nchunk for nchunk, flight in self.flights.items() if not flight.arrived.done()]
 
+    @property
+    def parts(self) -> dict[int, Numbers]:
+        """Chunks of which only some blocks are asked for, as they are in all of a batch or in none."""
+        return {nchunk: flight.blocks for nchunk, flight in self.flights.items() if flight.blocks}
+
 
 class Fetcher:
     """Gets chunks of any dataset for any number of readers."""
@@ -165,11 +196,13 @@ class Fetcher:
         self._store = store
         self._settings = settings
         self._threads = threads
-        self._flights: dict[tuple[VersionKey, int], _Flight] = {}
+        self._flights: dict[tuple[VersionKey, int, Numbers], _Flight] = {}
+        self._parts = PartMemory(settings.parts)
         self._quarantined: dict[VersionKey, float] = {}
         self._carrying: dict[VersionKey, asyncio.Task[None]] = {}
         self._economy = economy
         self._link_chunks = metrics.counter("link_chunks", "Chunks that came over the link", ("root",))
+        self._link_parts = metrics.counter("link_parts", "Parts of chunks that came over the link", ("root",))
         self._requests = metrics.counter("link_requests", "Requests for chunks", ("root",))
         self._rejected = metrics.counter("link_rejected", "Chunks that were not what was announced", ("root",))
 
@@ -211,24 +244,41 @@ class Fetcher:
             None stands for a chunk that is in the cache: take it with `cached` in a thread. Should it be gone by
             then, `one` brings it.
         """
+        wanted = ((nchunk, ()) for nchunk in numbers)
+        async with aclosing(self._arrivals(target, wanted, usage)) as arrivals:
+            async for nchunk, data in arrivals:
+                assert data is None or isinstance(data, bytes)
+                yield nchunk, data
+
+    async def pieces(
+        self, target: Target, parts: Iterable[ChunkPart], usage: Usage
+    ) -> AsyncGenerator[tuple[int, ChunkData | None], None]:
+        """Yield what `parts` need of their chunks, in their order: as `arrivals`, or blocks where those are enough."""
+        wanted = ((part.nchunk, self._blocks(target, part)) for part in parts)
+        async with aclosing(self._arrivals(target, wanted, usage)) as arrivals:
+            async for arrival in arrivals:
+                yield arrival
+
+    async def _arrivals(
+        self, target: Target, wanted: Iterable[Asked], usage: Usage
+    ) -> AsyncGenerator[tuple[int, ChunkData | None], None]:
         await self._carry_over(target)
-        waiting: deque[tuple[int, _Flight | None]] = deque()
+        waiting: deque[_Waiting] = deque()
         window = max(1, min(_MAX_BATCH, _AHEAD_BYTES // max(1, target.chunk_cbytes)))
-        left = iter(numbers)
+        left = iter(wanted)
         try:
             while True:
                 if len(waiting) <= window // 2:
                     waiting.extend(self._depart(target, list(islice(left, window - len(waiting)))))
                 if not waiting:
                     return
-                nchunk, flight = waiting[0]
-                data = None if flight is None else await self._arrival(flight, usage)
-                waiting.popleft()
+                data = await self._arrival(target, waiting[0], usage)
+                nchunk = waiting.popleft().nchunk
                 yield nchunk, data
         finally:
-            for _, flight in waiting:
-                if flight is not None:
-                    self._leave(flight)
+            for each in waiting:
+                if each.flight is not None:
+                    self._leave(each.flight)
 
     async def one(self, target: Target, nchunk: int, usage: Usage) -> bytes:
         """Return one chunk from wherever it is."""
@@ -267,7 +317,7 @@ class Fetcher:
         return [n for n in self._store.missing(target.key, numbers) if not self._has_arrived(target.key, n)]
 
     def _has_arrived(self, key: VersionKey, nchunk: int) -> bool:
-        flight = self._flights.get((key, nchunk))
+        flight = self._flights.get((key, nchunk, ()))
         return flight is not None and flight.arrived.done() and not flight.arrived.cancelled()
 
     async def skeleton(self, target: Target, usage: Usage) -> Skeleton | None:
@@ -275,45 +325,98 @@ class Fetcher:
         data = await self.one(target, target.skeleton_slot, usage)
         return None if data == _NO_SKELETON else Skeleton.from_bytes(data)
 
+    # --- parts of chunks ---------------------------------------------------------------------
+    def _blocks(self, target: Target, part: ChunkPart) -> Numbers:
+        """Return the blocks to fetch of a chunk that is not here; nothing where all of it is the better answer."""
+        is_large = target.layout.kind is Kind.ARRAY and target.chunk_cbytes >= self._settings.parts_from
+        if (
+            not is_large
+            or target.view is not None
+            or not target.publisher.takes_parts
+            or self._store.is_pinned(target.key)
+        ):
+            return ()
+        return block_numbers(target.layout, part)
+
+    def _apart(self, target: Target, nchunk: int, blocks: Numbers) -> tuple[Singles, Numbers] | None:
+        """Return which of the blocks are in memory, and which are to be fetched; None if the chunk itself is."""
+        place = target.key, nchunk
+        if not blocks or (*place, ()) in self._flights:
+            return None
+        kept = self._parts.get(place, blocks)
+        lacking = tuple(number for number in blocks if number not in kept)
+        if lacking and (*place, lacking) not in self._flights and not self._parts.may_ask(place):
+            return None
+        return kept, lacking
+
+    def link_bytes(self, target: Target, parts: Iterable[ChunkPart]) -> int:
+        """Return the compressed bytes that `pieces` would bring over the link, about."""
+        wanted = {part.nchunk: part for part in parts}
+        total = 0
+        for nchunk in self.missing(target, list(wanted)):
+            found = self._apart(target, nchunk, self._blocks(target, wanted[nchunk]))
+            share = 1.0 if found is None else len(found[1]) / prod(Grid.of(target.layout).counts)
+            total += round(target.chunk_cbytes * share)
+        return total
+
     # --- flights ---------------------------------------------------------------------
-    def _depart(self, target: Target, numbers: list[int]) -> Iterator[tuple[int, _Flight | None]]:
-        """Start or join a flight for each chunk that is not in the cache."""
-        missing = set(self._store.missing(target.key, numbers))
-        new = [n for n in numbers if n in missing and (target.key, n) not in self._flights]
+    def _depart(self, target: Target, wanted: list[Asked]) -> Iterator[_Waiting]:
+        """Start or join a flight for each chunk that is not in the cache, or for blocks of it."""
+        key = target.key
+        missing = set(self._store.missing(key, [nchunk for nchunk, _ in wanted]))
+        kept: dict[int, Singles] = {}
+        lacking: dict[int, Numbers] = {}
+        for nchunk, blocks in wanted:
+            if nchunk in missing:
+                found = self._apart(target, nchunk, blocks)
+                kept[nchunk], lacking[nchunk] = found or ({}, ())
+                if found and not found[1]:
+                    del lacking[nchunk]
+        new = [(n, blocks) for n, blocks in lacking.items() if (key, n, blocks) not in self._flights]
         if new:
-            self._check_quarantine(target.key)
-            self._start(target, dict.fromkeys(new))
-        for nchunk in numbers:
-            flight = self._flights[target.key, nchunk] if nchunk in missing else None
+            self._check_quarantine(key)
+            for whole in (True, False):
+                self._start(target, [(n, blocks) for n, blocks in new if (not blocks) is whole])
+        for nchunk, _ in wanted:
+            flight = self._flights[key, nchunk, lacking[nchunk]] if nchunk in lacking else None
             if flight is not None:
                 flight.batch.readers += 1
-            yield nchunk, flight
+            yield _Waiting(nchunk, flight, kept.get(nchunk, {}))
 
-    def _start(self, target: Target, numbers: Iterable[int]) -> None:
+    def _start(self, target: Target, wanted: Iterable[Asked]) -> None:
         size = max(1, min(_MAX_BATCH, self._settings.batch_bytes // max(1, target.chunk_cbytes)))
         loop = asyncio.get_running_loop()
-        left = iter(numbers)
+        left = iter(wanted)
         while some := list(islice(left, size)):
             batch = _Batch(target)
-            for nchunk in some:
-                flight = _Flight(nchunk, loop.create_future(), batch)
+            for nchunk, blocks in some:
+                flight = _Flight(nchunk, blocks, loop.create_future(), batch)
                 # An error that nobody waits for any more is not worth a message.
                 flight.arrived.add_done_callback(lambda future: future.cancelled() or future.exception())
-                batch.flights[nchunk] = self._flights[target.key, nchunk] = flight
+                batch.flights[nchunk] = self._flights[target.key, nchunk, blocks] = flight
+                if blocks:
+                    self._parts.asked((target.key, nchunk))
             batch.task = asyncio.create_task(self._fly(batch), name=f"fetch {target.key.root}/{target.key.path}")
 
-    async def _arrival(self, flight: _Flight, usage: Usage) -> bytes:
+    async def _arrival(self, target: Target, waiting: _Waiting, usage: Usage) -> ChunkData | None:
+        flight, kept = waiting.flight, waiting.kept
+        if kept:
+            self._saved(target, sum(map(len, kept.values())), usage)
+        if flight is None:
+            return kept or None
         data = await asyncio.shield(flight.arrived)
         self._leave(flight)
         if flight.over_link:
-            usage.link_bytes += len(data)
-            self._economy.served(usage.reader, len(data))
+            usage.link_bytes += flight.nbytes
+            self._economy.served(usage.reader, flight.nbytes)
         else:
-            usage.cache_bytes += len(data)
-            target = flight.batch.target
-            self._economy.saved(target.key.root, target.path, len(data), usage.reader)
+            self._saved(target, flight.nbytes, usage)
         usage.cache_state = usage.cache_state or flight.cache_state or self._store.state
-        return data
+        return {**kept, **data} if isinstance(data, Mapping) else data
+
+    def _saved(self, target: Target, nbytes: int, usage: Usage) -> None:
+        usage.cache_bytes += nbytes
+        self._economy.saved(target.key.root, target.path, nbytes, usage.reader)
 
     def _leave(self, flight: _Flight) -> None:
         batch = flight.batch
@@ -324,14 +427,15 @@ class Fetcher:
 
     def _land(self, batch: _Batch) -> None:
         for flight in batch.flights.values():
-            if self._flights.get((batch.target.key, flight.nchunk)) is flight:
-                del self._flights[batch.target.key, flight.nchunk]
+            if self._flights.get((batch.target.key, flight.nchunk, flight.blocks)) is flight:
+                del self._flights[batch.target.key, flight.nchunk, flight.blocks]
 
     async def _fly(self, batch: _Batch) -> None:
         """Bring a batch in: one request, and others for the rest while that makes progress."""
         key = batch.target.key
         attempts = 0
-        claims = self._store.claims(key)
+        # Parts are not kept where other processes find them.
+        claims = None if batch.parts else self._store.claims(key)
         try:
             while (wanted := batch.wanted) and (wanted := await self._claimed(batch, claims)):
                 try:
@@ -370,7 +474,7 @@ class Fetcher:
             found = await self._threads.run(self._found, batch.target.key, wanted)
             for nchunk, data in found.items():
                 batch.flights[nchunk].over_link = False
-                batch.flights[nchunk].bring(data)
+                batch.flights[nchunk].bring(data, len(data))
             mine = [nchunk for nchunk in mine if not batch.flights[nchunk].arrived.done()]
             if mine:
                 return mine
@@ -400,16 +504,32 @@ class Fetcher:
                 flight.arrived.set_exception(error)
 
     async def _request(self, batch: _Batch, wanted: list[int]) -> None:
+        parts = batch.parts if batch.target.publisher.takes_parts else {}
+        try:
+            await self._ask(batch, wanted, parts)
+        except NotUnderstood:
+            if not parts:
+                raise
+            await self._ask(batch, wanted, {})
+
+    async def _ask(self, batch: _Batch, wanted: list[int], parts: Mapping[int, Numbers]) -> None:
         target = batch.target
         skeleton = target.skeleton_slot in wanted
-        ranges = _ranges([n for n in wanted if n != target.skeleton_slot])
+        ranges = _ranges([n for n in wanted if n != target.skeleton_slot and n not in parts])
         kept: list[Kept] = []
         self._requests.labels(target.key.root).inc()
         asked = set(wanted)
-        frames = target.frames(ranges, skeleton=skeleton)
+        frames = target.frames(
+            ranges,
+            skeleton=skeleton,
+            parts=[PartRequest(chunk=n, blocks=_ranges(parts[n])) for n in wanted if n in parts],
+        )
         try:
             async with aclosing(frames):
                 async for frame in frames:
+                    if frame.index == INDEX_PART:
+                        await self._part_came(batch, frame, {n: parts[n] for n in asked if n in parts})
+                        continue
                     nchunk = target.skeleton_slot if frame.index == INDEX_SKELETON else frame.index
                     if nchunk not in asked:
                         raise UpstreamInvalid("The publisher sent what was not asked for")
@@ -425,6 +545,24 @@ class Fetcher:
             if kept:
                 await asyncio.shield(self._keep(batch, kept))
 
+    async def _part_came(self, batch: _Batch, frame: ChunkFrame, parts: Mapping[int, Numbers]) -> None:
+        key = batch.target.key
+        try:
+            nchunk = part_nchunk(frame.data)
+            if nchunk not in parts:
+                raise UpstreamInvalid("it was not asked for")
+            if len(frame.data) <= _INLINE_BYTES:
+                singles = _check_part(batch.target, nchunk, parts[nchunk], frame)
+            else:
+                singles = await self._threads.run(_check_part, batch.target, nchunk, parts[nchunk], frame)
+        except (UnsafeContent, UpstreamInvalid) as error:
+            self._rejected.labels(key.root).inc()
+            raise UpstreamInvalid(f"The publisher sent a wrong part of a chunk: {error}") from None
+        self._economy.came(key.root, batch.target.path, len(frame.data))
+        self._link_parts.labels(key.root).inc()
+        self._parts.put((key, nchunk), singles)
+        batch.flights[nchunk].bring(singles, len(frame.data))
+
     async def _checked(self, target: Target, nchunk: int, frame: ChunkFrame) -> Kept:
         try:
             if len(frame.data) <= _INLINE_BYTES:
@@ -436,9 +574,16 @@ class Fetcher:
 
     def _arrived(self, batch: _Batch, kept: Kept) -> None:
         key = batch.target.key
+        flight = batch.flights[kept.nchunk]
+        if flight.blocks:
+            # Blocks were asked for and the whole chunk came: whoever wants any of it finds it under way.
+            self._flights.pop((key, flight.nchunk, flight.blocks), None)
+            flight.blocks = ()
+            self._flights.setdefault((key, flight.nchunk, ()), flight)
         self._economy.came(key.root, batch.target.path, len(kept.data))
         self._link_chunks.labels(key.root).inc()
-        batch.flights[kept.nchunk].bring(kept.data)
+        self._parts.forget((key, kept.nchunk))
+        flight.bring(kept.data, len(kept.data))
 
     async def _keep(self, batch: _Batch, kept: list[Kept]) -> None:
         state = await self._threads.run(self._store.put, batch.target.key, batch.target.slots, kept)
@@ -447,7 +592,7 @@ class Fetcher:
             if flight is not None:
                 flight.cache_state = state
             # From here on readers find it in the cache; without one, they fetch it again.
-            self._flights.pop((batch.target.key, one.nchunk), None)
+            self._flights.pop((batch.target.key, one.nchunk, ()), None)
 
     def _check_quarantine(self, key: VersionKey) -> None:
         until = self._quarantined.get(key)
@@ -511,6 +656,12 @@ def _check(target: Target, nchunk: int, frame: ChunkFrame) -> Kept:
     else:
         check_chunk(frame.data, target.layout, nchunk)
     return Kept(nchunk, frame.data, found)
+
+
+def _check_part(target: Target, nchunk: int, numbers: Numbers, frame: ChunkFrame) -> Singles:
+    if frame.digest not in (NO_DIGEST, digest(frame.data)):
+        raise UpstreamInvalid("its digest is another one")
+    return check_part(frame.data, target.layout, nchunk, numbers)
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:

@@ -115,8 +115,18 @@ class Resource(Protocol):
         """Compressed bytes of a chunk, about."""
         ...
 
-    async def read(self, selection: Selection) -> np.ndarray[Any, Any]:
-        """Return the selected elements. For frames and files the dtype is ``|u1``."""
+    def link_bytes(self, selection: Selection) -> int:
+        """Return the compressed bytes that reading a selection alone would bring over the link, about."""
+        ...
+
+    async def read(self, selection: Selection, *, alone: bool = False) -> np.ndarray[Any, Any]:
+        """Return the selected elements. For frames and files the dtype is ``|u1``.
+
+        Parameters
+        ----------
+        alone
+            Whether nothing around the selection is about to be read: of large chunks, blocks may then do.
+        """
         ...
 
 

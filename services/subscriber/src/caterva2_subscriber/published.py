@@ -176,19 +176,21 @@ class PublishedResource:
         """Return what of the stored frame is not chunks; None if it is not stored as one."""
         return await self._fetcher.skeleton(self._wanted(), self.usage)
 
-    async def read(self, selection: Selection) -> Array:
-        """Return the selected elements."""
+    async def read(self, selection: Selection, *, alone: bool = False) -> Array:
+        """Return the selected elements. See `Resource.read`."""
         target, usage, fetcher = self._wanted(), self.usage, self._fetcher
         few = list(islice(selection.parts(target.layout.chunks), _FEW + 1))
         if len(few) <= _FEW and not fetcher.missing(target, [part.nchunk for part in few]):
             found = await self._read_cached(target, selection, few)
             if found is not None:
                 return shown(found, target.layout)
-        numbers = selection.chunk_numbers(target.layout.chunks)
+        parts = selection.parts(target.layout.chunks)
         found = await gather(
             target.layout,
             selection,
-            fetcher.arrivals(target, numbers, usage),
+            fetcher.pieces(target, parts, usage)
+            if alone
+            else fetcher.arrivals(target, (part.nchunk for part in parts), usage),
             lambda nchunk: fetcher.cached(target, nchunk, usage),
             self._threads,
             lambda nchunk: fetcher.one(target, nchunk, usage),
@@ -311,6 +313,11 @@ class PublishedResource:
     def chunk_cbytes(self) -> int:
         """Compressed bytes of a chunk, about."""
         return self._wanted().chunk_cbytes
+
+    def link_bytes(self, selection: Selection) -> int:
+        """Return the compressed bytes that reading a selection alone would bring over the link, about."""
+        target = self._wanted()
+        return self._fetcher.link_bytes(target, selection.parts(target.layout.chunks))
 
     def _wanted(self) -> Target:
         if self._target is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -21,6 +21,7 @@ from caterva2.wire import Kind
 from caterva2_formats.base import Layout
 from caterva2_formats.chunks import decompress, read_part
 from caterva2_formats.dtypes import from_storage, parse_dtype, storage_dtype
+from caterva2_formats.parts import ChunkData, read_blocks
 from caterva2_service.threads import Threads
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +29,7 @@ Array = np.ndarray[Any, Any]
 MAX_READ_BYTES = 2**30
 """Largest selection that is read into one array; larger answers are read piece by piece."""
 
-Arrivals = AsyncGenerator[tuple[int, bytes | None], None]
+Arrivals = AsyncGenerator[tuple[int, ChunkData | None], None]
 Obtain = Callable[[int], bytes | None]
 """Returns a chunk that is at hand, in a thread; None if it is not there any more."""
 Again = Callable[[int], Awaitable[bytes]]
@@ -52,9 +53,17 @@ def check_size(layout: Layout, selection: Selection) -> None:
         raise TooLarge(f"the slice has {nbytes} bytes; at most {MAX_READ_BYTES} can be worked with at once")
 
 
-def copy_part(layout: Layout, chunk: bytes | memoryview, part: ChunkPart, box: Array) -> None:
-    """Copy what one chunk contributes to a selection into the array of the selected box."""
-    if layout.kind is Kind.ARRAY:
+def copy_part(layout: Layout, chunk: ChunkData | memoryview, part: ChunkPart, box: Array) -> None:
+    """Copy what one chunk, or those of its blocks that are needed, contribute to a selection into the array of its box.
+
+    Raises
+    ------
+    UnsafeContent
+        If the bytes are damaged.
+    """
+    if isinstance(chunk, Mapping):
+        read_blocks(chunk, layout, part, box)
+    elif layout.kind is Kind.ARRAY:
         read_part(chunk, layout, part, box)
     else:
         box[part.target] = np.frombuffer(decompress(chunk), dtype=np.uint8)[part.source]
@@ -68,7 +77,8 @@ async def gather(
     Parameters
     ----------
     arrivals
-        The chunks of `selection.parts(layout.chunks)` in that order; None for one that `obtain` returns.
+        The chunks of `selection.parts(layout.chunks)`, or what is needed of them, in that order; None for one that
+        `obtain` returns.
     again
         Returns a chunk that `obtain` did not return.
 
@@ -82,7 +92,7 @@ async def gather(
     parts = selection.parts(layout.chunks)
     running: deque[asyncio.Task[None]] = deque()
 
-    async def place(part: ChunkPart, chunk: bytes | None) -> None:
+    async def place(part: ChunkPart, chunk: ChunkData | None) -> None:
         if not await threads.run(_place, layout, part, chunk, obtain, box):
             chunk = await again(part.nchunk)
             await threads.run(copy_part, layout, chunk, part, box)
@@ -103,7 +113,7 @@ async def gather(
     return box[(*selection.finish, ...)]
 
 
-def _place(layout: Layout, part: ChunkPart, chunk: bytes | None, obtain: Obtain, box: Array) -> bool:
+def _place(layout: Layout, part: ChunkPart, chunk: ChunkData | None, obtain: Obtain, box: Array) -> bool:
     if chunk is None:
         chunk = obtain(part.nchunk)
     if chunk is None:

@@ -108,6 +108,11 @@ class UpstreamSettings(_Section):
     """Requests in flight to one publisher."""
     batch_bytes: Size = 8 * 2**20
     """Compressed bytes that one request asks for, about."""
+    parts: Size = 16 * 2**20
+    """Bytes of memory, in each process, for single blocks of large chunks, which small windows fetch instead of the
+    chunk; 0 fetches whole chunks only."""
+    parts_from: Size = 256 * 2**10
+    """Compressed bytes of a chunk from which on it is large: a smaller one takes little longer than a round trip."""
     attempts: int = Field(default=3, ge=1, le=10)
     allow: tuple[IPvAnyNetwork, ...] = ()
     """Networks in which publishers are reached although they mean this machine or its link: loopback, link-local

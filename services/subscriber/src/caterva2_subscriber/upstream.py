@@ -36,6 +36,7 @@ from caterva2.wire import (
     NO_DIGEST,
     ChunkFrame,
     ChunksRequest,
+    PartRequest,
     decode_frames,
 )
 from caterva2_formats.base import MAX_CHUNK_BYTES
@@ -65,12 +66,18 @@ _BREAK_AFTER = 3
 """Failures in a row after which a publisher is left alone."""
 _BREAK_MIN_S, _BREAK_MAX_S = 1.0, 30.0
 _KEEPALIVE_S = 120.0
+_WHOLE_S = 3600.0
+"""How long a publisher that does not know parts of chunks is not asked for any."""
 
 _LOST = (httpx.TransportError, httpx.StreamError)
 
 
 class NotOffered(BadRequest):
     """The publisher does not make what was asked for."""
+
+
+class NotUnderstood(UpstreamInvalid):
+    """The publisher is older than what was asked of it."""
 
 
 class Breaker:
@@ -113,6 +120,7 @@ class Publisher:
     def __init__(self, address: str, settings: UpstreamSettings, identity: Identity, rules: OutboundRules) -> None:
         self.address = address
         self.breaker = Breaker()
+        self._whole_until = 0.0
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._view_slots = asyncio.Semaphore(_VIEWS)
         self._no_views_until = 0.0
@@ -182,24 +190,46 @@ class Publisher:
         except (KeyError, TypeError, ValueError):
             raise UpstreamInvalid("The publisher sent digests that are none") from None
 
+    @property
+    def takes_parts(self) -> bool:
+        """Whether parts of chunks may be asked for: until the publisher did not understand it, and in a while again."""
+        return time.monotonic() >= self._whole_until
+
     async def chunks(
-        self, path: str, *, etag: str, ranges: Sequence[tuple[int, int]], skeleton: bool = False
+        self,
+        path: str,
+        *,
+        etag: str,
+        ranges: Sequence[tuple[int, int]],
+        skeleton: bool = False,
+        parts: Sequence[PartRequest] = (),
     ) -> AsyncGenerator[ChunkFrame, None]:
-        """Yield chunks of the version `etag` as they arrive, the skeleton first if it was asked for and exists."""
-        request = ChunksRequest(ranges=list(ranges), skeleton=skeleton)
+        """Yield what is wanted of the version `etag` as it arrives.
+
+        The skeleton comes first if it was asked for and exists, then chunks, then parts of chunks.
+
+        Raises
+        ------
+        NotUnderstood
+            If parts are asked for and the publisher knows of none; `takes_parts` is then false.
+        """
+        request = ChunksRequest(ranges=list(ranges), skeleton=skeleton, parts=list(parts))
         headers = {"If-Match": f'"{etag}"', "Content-Type": "application/json"}
-        async with (
-            self._slots,
-            self._ask(
-                "POST", "/api/chunks/" + quote(path), headers=headers, content=request.model_dump_json().encode()
-            ) as response,
-        ):
-            if response.headers.get("etag", "").strip('"') != etag:
-                raise VersionChanged(f"{path} has changed at its publisher")
-            async for frame in decode_frames(_bytes_of(response), max_frame=max(_MAX_FRAME, _MAX_SKELETON)):
-                if frame.index >= INDEX_SKELETON and not skeleton:
-                    raise UpstreamInvalid("The publisher sent what was not asked for")
-                yield frame
+        content = request.model_dump_json(exclude_defaults=True).encode()
+        try:
+            async with (
+                self._slots,
+                self._ask("POST", "/api/chunks/" + quote(path), headers=headers, content=content) as response,
+            ):
+                if response.headers.get("etag", "").strip('"') != etag:
+                    raise VersionChanged(f"{path} has changed at its publisher")
+                async for frame in decode_frames(_bytes_of(response), max_frame=max(_MAX_FRAME, _MAX_SKELETON)):
+                    if frame.index >= INDEX_SKELETON and not skeleton:
+                        raise UpstreamInvalid("The publisher sent what was not asked for")
+                    yield frame
+        except NotUnderstood:
+            self._whole_until = time.monotonic() + _WHOLE_S
+            raise
 
     async def tiles(
         self, path: str, *, etag: str, plane: Plane, level: int, ranges: Sequence[tuple[int, int]]
@@ -309,6 +339,8 @@ async def _error_of(response: httpx.Response) -> Caterva2Error:
     error = errors.from_body(response.status_code, body)
     if response.status_code == 412:
         return VersionChanged("The dataset has changed at its publisher")
+    if response.status_code == 422 and isinstance(body, dict) and "code" not in body:
+        return NotUnderstood("The publisher does not understand what it is asked")
     if response.status_code in (404, 422) or isinstance(error, TooLarge):
         return error
     if response.status_code in (429, 503):

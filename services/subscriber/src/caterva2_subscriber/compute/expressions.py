@@ -317,7 +317,11 @@ class ExpressionResource:
         """Bytes of a chunk of the result."""
         return self._wanted().layout.chunksize
 
-    async def read(self, selection: Selection) -> Array:
+    def link_bytes(self, selection: Selection) -> int:
+        """Return 0: the result never comes over the link."""
+        return 0
+
+    async def read(self, selection: Selection, *, alone: bool = False) -> Array:
         """Return the selected elements. Raises TooLarge, InvalidExpression."""
         bound = self._wanted()
         if selection.size * bound.layout.typesize > MAX_READ_BYTES:

@@ -111,6 +111,10 @@ async def plan(
     numbers = _covering(resource, slice_)
     missing = resource.missing(numbers)
     shape = layout.shape if selection is None else selection.shape
+    if selection is not None and answers.aligned(layout, selection) is None and answers.is_held(layout, selection):
+        link_bytes = resource.link_bytes(selection)
+    else:
+        link_bytes = len(missing) * resource.chunk_cbytes
     itemsize = cell_dtype(layout).itemsize
     return {
         "path": resource.path,
@@ -119,7 +123,7 @@ async def plan(
         "nbytes": prod(shape) * itemsize,
         "chunks": len(numbers),
         "link_chunks": len(missing),
-        "link_bytes": len(missing) * resource.chunk_cbytes,
+        "link_bytes": link_bytes,
         "cache_chunks": len(numbers) - len(missing),
         "cache_bytes": (len(numbers) - len(missing)) * resource.chunk_cbytes,
     }

@@ -79,7 +79,11 @@ class SpaceResource:
         cbytes = self.info.get("schunk", self.info).get("cbytes", self._layout.nbytes)
         return int(cbytes) // max(1, self._layout.nchunks)
 
-    async def read(self, selection: Selection) -> Array:
+    def link_bytes(self, selection: Selection) -> int:
+        """Return 0: everything is here."""
+        return 0
+
+    async def read(self, selection: Selection, *, alone: bool = False) -> Array:
         """Return the selected elements."""
         found = await gather(
             self._layout, selection, self._unread(selection), self.source.chunk, self._threads, self.chunk
@@ -129,7 +133,11 @@ class UnreadableResource:
         """Raise UnsafeContent."""
         raise UnsafeContent(f"{self.path} cannot be read: {self._reason}")
 
-    async def read(self, selection: Selection) -> Array:
+    def link_bytes(self, selection: Selection) -> int:
+        """Return 0: everything is here."""
+        return 0
+
+    async def read(self, selection: Selection, *, alone: bool = False) -> Array:
         """Raise UnsafeContent."""
         raise UnsafeContent(f"{self.path} cannot be read: {self._reason}")
 
