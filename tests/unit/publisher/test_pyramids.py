@@ -76,7 +76,7 @@ def maker(tmp_path: Path) -> Iterator[Maker]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles and bands so small that little arrays have many."""
     monkeypatch.setattr(pyramid_module, "TILE", 4)
-    monkeypatch.setattr(pyramid_module, "_BAND_BYTES", 1)
+    monkeypatch.setattr(pyramid_module, "_BAND_ELEMENTS", 1)
 
 
 def block_means(picture: Array, level: int) -> Array:

@@ -59,7 +59,7 @@ async def threads() -> AsyncIterator[Threads]:
 @pytest.fixture
 async def planes(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Planes]:
     monkeypatch.setattr(pyramid, "TILE", 8)
-    monkeypatch.setattr(pyramid, "_BAND_BYTES", 1)
+    monkeypatch.setattr(pyramid, "_BAND_ELEMENTS", 1)
     opened = Planes(threads)
     yield opened
     await opened.close()

@@ -33,8 +33,8 @@ BASE_LEVEL = 3
 """Tiles below this level are made of the pixels under them; from it on, all levels are made in one walk over the plane.
 """
 MAX_PLANE_BYTES = 64 * 2**30
-_BAND_BYTES = 32 * 2**20
-"""Uncompressed bytes of a plane that are worked on at once, about."""
+_BAND_ELEMENTS = 4 * 2**20
+"""Elements of a plane that are worked on at once, about; in double precision."""
 _MAX_ROWS_BYTES = 256 * 2**20
 """Largest memory for rows of all levels that wait until their tiles are complete."""
 
@@ -87,8 +87,8 @@ class Plane:
         side = 1 << BASE_LEVEL
         height, width = (-(-layout.chunks[i] // side) * side for i in (self.rows, self.columns))
         rows, columns = self.shape(layout)
-        height *= max(1, _BAND_BYTES // (height * columns * layout.typesize))
-        width *= max(1, _BAND_BYTES // (min(height, rows) * width * layout.typesize))
+        height *= max(1, _BAND_ELEMENTS // (height * columns))
+        width *= max(1, _BAND_ELEMENTS // (min(height, rows) * width))
         for row in range(0, rows, height):
             yield [
                 self.part(layout, Axis(row, 1, min(height, rows - row)), Axis(column, 1, min(width, columns - column)))
