@@ -229,3 +229,14 @@ def test_answers_about_published_roots_are_as_they_always_were(sample_site: Proc
         check_golden(GOLDEN / f"{name}.json", shape_of(answer))
     broker = sample_site.broker.get("/api/roots")
     check_golden(GOLDEN / "broker-roots.json", shape_of(broker))
+
+
+def test_datasets_of_a_published_hdf5_file_are_read_from_a_copy(sample_site: Processes) -> None:
+    refused = sample_site.subscriber.get("/api/info/foo/root-example.h5/arrays/3d-blosc2.b2nd")
+    assert refused.status_code == 404
+    assert "copy it to @personal" in refused.json()["detail"]
+    assert sample_site.subscriber.get("/api/info/foo/nothing.h5/arrays/3d-blosc2.b2nd").json()["detail"] == "Not Found"
+    client = sample_site.client(user=True)
+    client.copy("foo/root-example.h5", "@personal/copied.h5")
+    assert client.get_info("@personal/copied.h5/arrays/3d-blosc2.b2nd")["shape"] == [10, 10, 10]
+    client.remove("@personal/copied.h5")

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from functools import partial
 from itertools import islice
 from math import prod
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from caterva2.errors import (
     UpstreamInvalid,
     VersionChanged,
 )
+from caterva2.paths import is_hdf5, printable
 from caterva2.slices import Axis, ChunkPart, Selection, select
 from caterva2.wire import Kind
 from caterva2_formats.base import Layout, Skeleton
@@ -68,10 +70,20 @@ class PublishedRoots:
         freshness = await self._tracking.ensure_fresh(root)
         entry = self._catalog.entry(root, rel)
         if entry is None:
+            self._refuse_members(root, rel)
             raise DatasetNotFound
         if entry.info is None:
             entry = await self._completed(entry)
         return PublishedResource(entry, freshness, self._target(entry), self._fetcher, self._threads, principal.name)
+
+    def _refuse_members(self, root: str, rel: str) -> None:
+        """Say why there is no ``x.h5/dataset`` where there is ``x.h5``. Raises DatasetNotFound."""
+        for parent in PurePosixPath(rel).parents:
+            file = parent.as_posix()
+            if is_hdf5(file) and self._catalog.entry(root, file) is not None:
+                raise DatasetNotFound(
+                    f"{printable(file)} is published as one file; copy it to @personal to read its datasets one by one"
+                )
 
     async def list(self, principal: Principal, root: str, rel: str) -> list[str]:
         """Return the sorted paths below ``root/rel``; nothing for a root that is not followed."""
