@@ -125,6 +125,23 @@ def test_statistics_of_the_greatest_numbers_can_be_sent(greatest: float) -> None
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.abs(np.exp(1j * np.linspace(0, 6, 600))),
+        np.nextafter(np.ones(5, "f4"), np.arange(5, dtype="f4")),
+        np.array([2**53, 2**53 + 2]),
+        np.array([0.0, 5e-324]),
+    ],
+    ids=["rounded", "single", "integers", "denormal"],
+)
+def test_values_that_are_nearly_the_same_have_a_histogram(values: Any) -> None:
+    found = describe(values, approximate=False)
+    assert (found["min"], found["max"]) == (values.min(), values.max())
+    assert found["min"] < found["max"]
+    assert sum(found["histogram"]["counts"]) == values.size
+
+
 def test_large_selections_are_described_by_a_sample() -> None:
     stack = select(":", (400, 512, 512))
     chosen, approximate = sample(stack, (1, 512, 512))

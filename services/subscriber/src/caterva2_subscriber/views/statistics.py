@@ -65,10 +65,14 @@ def _summary(finite: Array) -> dict[str, float | None]:
 
 
 def _histogram(finite: Array, low: float, high: float) -> dict[str, Any] | None:
-    if not np.isfinite(float(high) - float(low)):
+    width = float(high) - float(low)
+    if not np.isfinite(width):
         return None
-    if low == high:
+    # Between numbers that are nearly the same there is no room for the edges of so many bins.
+    if width <= BINS * np.spacing(max(abs(low), abs(high))):
         half = max(abs(low) * 0.5, 0.5)
         low, high = low - half, high + half
-    counts, edges = np.histogram(finite, bins=BINS, range=(low, high))
+    # The edges between single precision numbers need double precision.
+    wide = finite.astype(np.float64, copy=False) if finite.dtype.kind == "f" else finite
+    counts, edges = np.histogram(wide, bins=BINS, range=(low, high))
     return {"counts": counts.tolist(), "edges": edges.tolist()}
