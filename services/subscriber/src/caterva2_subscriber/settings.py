@@ -173,6 +173,10 @@ class SubscriberSettings(ServiceSettings, _Registration):
     """Bytes that users' files may take; None for no limit."""
     maxusers: Annotated[int | None, Option(cli=False), Field(ge=0)] = None
     """Number of accounts; None or 0 for no limit."""
+    jupyterlite: Annotated[
+        str | None, Option(cli=False), Field(pattern=r"^(https?://|/)[^\s\"<>]+$", max_length=1000)
+    ] = None
+    """Where people open notebooks: a JupyterLite with the extension ``jupyterlab-open-url-parameter`` on this host."""
     login: Annotated[bool, Option(cli=False)] = True
     demo: Annotated[bool, Option(cli=False)] = False
     secret: Annotated[SecretStr | None, Option(cli=False)] = None

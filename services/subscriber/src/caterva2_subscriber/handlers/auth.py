@@ -92,6 +92,8 @@ class Me(BaseModel):
     """Whether people can sign in by an OpenID provider, at ``/auth/oidc/login?next=PATH``."""
     oidc_name: str | None
     """How the site calls that provider: "Sign in with NAME"."""
+    jupyterlite: str | None = None
+    """Address of the site's JupyterLite, which opens a notebook by ``?fromURL=``."""
     used_bytes: int | None = None
     """Bytes that the caller's ``@personal`` takes; null for nobody, and while the database is away."""
     quota_bytes: int | None = None
@@ -252,6 +254,7 @@ async def me(context: ContextDep, principal: OptionalPrincipal) -> Me:
         min_password=context.settings.auth.passwords.min_length,
         oidc=context.oidc is not None,
         oidc_name=context.oidc.name if context.oidc is not None else None,
+        jupyterlite=context.settings.jupyterlite,
         email=principal.email,
         is_superuser=principal.is_superuser,
         groups=sorted(principal.groups),

@@ -21,6 +21,13 @@ PAGE_POLICY = (
 )
 """No code and nothing at all from elsewhere, no inline code, no evaluation of text."""
 
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": PAGE_POLICY,
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
 Coding = Annotated[str, Header(alias="accept-encoding")]
 
 
@@ -37,13 +44,7 @@ Coding = Annotated[str, Header(alias="accept-encoding")]
 @router.get("/help")
 async def page(context: ContextDep, accept_encoding: Coding = "") -> Response:
     """Answer with the page that draws the GUI."""
-    headers = {
-        "Cache-Control": "no-cache",
-        "Content-Security-Policy": PAGE_POLICY,
-        "X-Frame-Options": "DENY",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
-    return _send(context.bundle.index, accept_encoding, headers)
+    return _send(context.bundle.index, accept_encoding, _PAGE_HEADERS)
 
 
 @router.get("/assets/{name}")
@@ -70,6 +71,18 @@ async def licences(context: ContextDep, accept_encoding: Coding = "") -> Respons
 async def old_link(path: str, context: ContextDep) -> RedirectResponse:
     """Lead links of the original to the same dataset; the browser keeps the tab, which is behind ``#``."""
     return RedirectResponse(f"{context.bundle.prefix}/d/{quote(path)}", status_code=307)
+
+
+@router.get("/{name}")
+async def unknown(
+    name: str, context: ContextDep, accept: Annotated[str, Header()] = "", accept_encoding: Coding = ""
+) -> Response:
+    """Tell people in a page of the GUI that there is no such page; programs get the answer that they get everywhere."""
+    if "text/html" not in accept:
+        raise NotFound
+    response = _send(context.bundle.index, accept_encoding, _PAGE_HEADERS)
+    response.status_code = 404
+    return response
 
 
 def _send(asset: Asset | None, accept_encoding: str, headers: dict[str, str]) -> Response:
