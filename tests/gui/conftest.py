@@ -25,6 +25,7 @@ from playwright.sync_api import (
 )
 
 from tests.support.content import wait_subscribed
+from tests.support.openid import CLIENT, CLIENT_SECRET, Provider, run_provider
 from tests.support.require import missing
 from tests.support.site import PASSWORD, USER, Site
 
@@ -58,11 +59,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def provider() -> Iterator[Provider]:
+    """The OpenID provider that the site trusts."""
+    with run_provider() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Site]:
     """A site with people that publishes root ``lab``; tests may add to ``source``."""
     directory = tmp_path_factory.mktemp("gui")
     source = make_root(directory / "source")
     with Site(directory / "state", login=True) as made:
+        made.subscriber.env |= {
+            "CATERVA2_URLBASE": made.subscriber.url,
+            "CATERVA2_JUPYTERLITE": "/lite/lab/index.html",
+            "CATERVA2_AUTH_OIDC_ISSUER": provider.issuer,
+            "CATERVA2_AUTH_OIDC_CLIENT_ID": CLIENT,
+            "CATERVA2_AUTH_OIDC_CLIENT_SECRET": CLIENT_SECRET,
+            "CATERVA2_AUTH_OIDC_NAME": "Example University",
+        }
         made.start(lab=source)
         made.add_user(superuser=True)
         made.add_user("ada@example.com")

@@ -70,8 +70,8 @@ def make_root(directory: Path) -> Path:
     """Write the root and return it."""
     write(directory / "tomo/stack.b2nd", stack(), chunks=(1, 60, 80), units="counts")
     write(directory / "images/mosaic.b2nd", mosaic(), chunks=(512, 512))
-    rgb = np.zeros((40, 50, 3), "u1")
-    rgb[:, :25, 0], rgb[:, 25:, 2] = 255, 200
+    rgb = np.zeros((1200, 1500, 3), "u1")
+    rgb[:, :750, 0], rgb[:, 750:, 2] = 255, 200
     write(directory / "images/colour.b2nd", rgb)
     y, x = np.ogrid[-1:1:64j, -1:1:48j]
     write(directory / "images/smooth.b2nd", np.exp(-4 * (x**2 + y**2)).astype("f4"))

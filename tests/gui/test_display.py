@@ -100,6 +100,8 @@ def test_colour_pictures_scalars_and_empty_arrays_have_their_own_displays(visit:
     page = visit("/d/lab/images/colour.b2nd")
     expect(page.get_by_role("radio", name="Colour")).to_have_attribute("aria-checked", "true")
     expect_painted(page, 2)
+    assert {point_at(page, 0.4, 0.5)[1], point_at(page, 0.6, 0.5)[1]} == {"255, 0, 0", "0, 0, 200"}
+    expect(page.get_by_text("1\u202f000", exact=True).first).to_be_visible()
     page.goto("/d/lab/scalar.b2nd")
     expect(page.get_by_test_id("scalar")).to_have_text("123.456")
     page.goto("/d/lab/empty.b2nd")

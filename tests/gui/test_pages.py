@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -76,6 +77,10 @@ def test_files_are_shown_where_they_can_do_nothing(visit: Open) -> None:
     expect(page).to_have_title(re.compile("README"))
     page.goto("/d/lab/note.ipynb")
     expect(page.frame_locator("iframe").get_by_role("heading", name="Notebook title")).to_be_visible()
+    run = page.get_by_role("link", name="Open in JupyterLite").get_attribute("href")
+    place, _, asked = str(run).partition("?fromURL=")
+    assert place.endswith("/lite/lab/index.html")
+    assert page.request.get(unquote(asked)).json()["nbformat"] == 4
     page.goto("/d/lab/config.json")
     expect(page.frame_locator("iframe").get_by_text('"a"')).to_be_visible()
     page.goto("/d/lab/data.xyz")
@@ -139,6 +144,12 @@ def test_everything_works_below_a_path_prefix(visit: Open, site: Site) -> None:
 def test_what_is_not_there_is_said_in_words(visit: Open) -> None:
     page = visit("/d/lab/nothing.b2nd")
     expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
+    answer = page.goto("/nowhere")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_text("There is no page “nowhere”.")).to_be_visible()
+    page.get_by_role("link", name="All roots").last.click()
+    expect(page.locator("a.root-card").first).to_be_visible()
     page.goto("/d/lab/tomo/stack.b2nd?dims=nonsense&scale=bad&cmap=Nope&dom=x:y")
     expect(page.get_by_test_id("read")).to_contain_text("[10,:,:]")
 
@@ -153,6 +164,24 @@ def test_the_page_works_on_a_phone(visit: Open) -> None:
     page.get_by_role("treeitem", name=re.compile("^scalar")).click()
     expect(page.get_by_test_id("scalar")).to_have_text("123.456")
     expect(page.get_by_role("tree")).not_to_be_visible()
+
+
+def test_at_a_zoom_of_400_percent_the_page_scrolls_down_and_never_sideways(visit: Open) -> None:
+    page = visit("/d/lab/tomo/stack.b2nd")
+    page.set_viewport_size({"width": 320, "height": 256})
+    for path in ("/d/lab/tomo/stack.b2nd", "/d/lab/images/colour.b2nd", "/login", "/d/lab/nothing.b2nd"):
+        page.goto(path)
+        if "b2nd" in path and "nothing" not in path:
+            plot = page.locator(".plot canvas")
+            plot.scroll_into_view_if_needed()
+            box = plot.bounding_box()
+            assert box is not None
+            assert box["height"] > 100
+        expect(page.locator(".main h1")).to_be_visible()
+        assert page.evaluate("[document.documentElement, document.getElementById('main')].map(e => e.scrollWidth)") == [
+            320,
+            320,
+        ], path
 
 
 def test_a14_the_policy_of_the_page_allows_nothing_from_elsewhere(site: Site) -> None:

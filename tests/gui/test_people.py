@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 from playwright.sync_api import expect
 
+from tests.support.openid import Provider
 from tests.support.site import PASSWORD, USER, Site
 
 from .conftest import Open
@@ -90,11 +91,17 @@ def test_an_expression_becomes_a_dataset(visit: Open) -> None:
 
 
 def test_u5_the_quota_is_shown_and_kept_before_anything_is_sent(visit: Open, site: Site, tmp_path: Path) -> None:
-    page = visit("/d/@personal", user=True)
-    quota = f"{site.subscriber.url}/api/users/{USER}"
-    assert page.request.patch(quota, data={"quota": 2_000_000}).ok
+    page = visit("/admin", user=True)
+    row = page.get_by_role("row").filter(has=page.get_by_role("button", name=f"Quota of {USER}"))
+    row.get_by_role("button", name="Quota").click()
+    page.get_by_role("dialog").get_by_role("textbox").fill("much")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("is not a size")
+    page.get_by_role("dialog").get_by_role("textbox").fill("2000000")
+    page.get_by_role("button", name="Save").click()
     try:
-        page.reload()
+        expect(row).to_contain_text("of 2.00 MB")
+        page.goto("/d/@personal")
         page.get_by_role("button", name=f"Account of {USER}").click()
         expect(page.get_by_text("of 2.00 MB used")).to_be_visible()
         expect(page.get_by_role("meter", name="Space used")).to_be_visible()
@@ -105,7 +112,7 @@ def test_u5_the_quota_is_shown_and_kept_before_anything_is_sent(visit: Open, sit
         chooser.value.set_files(tmp_path / "large.bin")
         expect(page.get_by_text("Nothing was sent")).to_be_visible()
     finally:
-        assert page.request.patch(quota, data={"quota": None}).ok
+        assert page.request.patch(f"{site.subscriber.url}/api/users/{USER}", data={"quota": None}).ok
 
 
 def test_people_and_the_site_subscribe_each_for_themselves(visit: Open) -> None:
@@ -168,6 +175,44 @@ def test_a_change_at_the_publisher_appears_by_itself(visit: Open, source: Path) 
     expect(page.get_by_text("value.b2nd changed; you see the new version")).to_be_visible()
     write(source / "live/second.b2nd", np.array(3))
     expect(page.get_by_role("treeitem", name=re.compile("^second"))).to_be_visible()
+
+
+def test_an_upload_elsewhere_appears_in_the_open_folder(visit: Open, site: Site, tmp_path: Path) -> None:
+    page = visit("/d/@personal", user=True)
+    expect(page.get_by_role("button", name="Live updates: Live")).to_be_visible()
+    write(tmp_path / "elsewhere.b2nd", np.arange(3))
+    client = site.client(user=True)
+    client.upload(tmp_path / "elsewhere.b2nd", "@personal/elsewhere.b2nd")
+    try:
+        row = page.get_by_role("main").get_by_role("link", name=re.compile("^elsewhere"))
+        expect(row).to_be_visible()
+        expect(page.get_by_role("treeitem", name=re.compile("^elsewhere"))).to_be_visible()
+    finally:
+        client.get("@personal/elsewhere.b2nd").remove()
+    expect(row).to_have_count(0)
+
+
+def test_a9_an_identity_is_linked_signs_in_and_is_unlinked(visit: Open, provider: Provider) -> None:
+    provider.person = {"sub": "user-at-university", "email": "user@university.example", "email_verified": True}
+    page = visit("/login?next=account", fresh=True)
+    page.get_by_label("E-mail").fill(USER)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_role("button", name="Link this account").click()
+    expect(page.get_by_text("user-at-university")).to_be_visible()
+
+    other = visit("/login?next=d/lab/scalar.b2nd", fresh=True)
+    other.get_by_role("link", name="Sign in with Example University").click()
+    expect(other.get_by_test_id("scalar")).to_have_text("123.456")
+    expect(other.get_by_role("button", name=f"Account of {USER}")).to_be_visible()
+
+    page.get_by_role("button", name="Unlink user-at-university").click()
+    page.get_by_role("dialog").get_by_role("button", name="Unlink", exact=True).click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    other.goto("/login")
+    provider.person = {**provider.person, "email_verified": False}
+    other.get_by_role("link", name="Sign in with Example University").click()
+    expect(other.get_by_role("heading", name="Signing in did not work")).to_be_visible()
 
 
 def test_n7_events_go_on_where_a_reader_left_off(site: Site, source: Path) -> None:

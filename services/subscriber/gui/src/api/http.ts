@@ -55,6 +55,7 @@ async function errorOf(response: Response): Promise<ApiError> {
 const SENTENCES: Record<string, string> = {
   LOGIN_BAD_CREDENTIALS: 'This e-mail and password do not belong together.',
   REGISTER_USER_ALREADY_EXISTS: 'There is already an account for this e-mail address.',
+  'Not Found': 'There is nothing here, or you may not see it.',
   RESET_PASSWORD_BAD_TOKEN: 'This link has expired or was used already. Ask for a new one.',
 };
 

@@ -26,6 +26,7 @@ interface Me {
   min_password: number;
   oidc: boolean;
   oidc_name: string | null;
+  jupyterlite?: string | null;
   used_bytes?: number | null;
   quota_bytes?: number | null;
   site_used_bytes?: number | null;
@@ -48,6 +49,7 @@ async function session(signal: AbortSignal): Promise<Session> {
     register: me.register,
     minPassword: me.min_password,
     oidc: me.oidc ? (me.oidc_name ?? 'your institution') : null,
+    jupyterlite: me.jupyterlite ?? null,
     writable: rights.filter((_, i) => may[i]?.write),
     space: spaceOf(me),
   };
@@ -113,6 +115,15 @@ export const PAGE = 1000;
 
 export function listing(path: string, after: string | null, signal?: AbortSignal): Promise<Listing> {
   return getJson<Listing>(`api/browse/${quote(path)}`, { after: after ?? undefined, limit: PAGE }, signal);
+}
+
+/** The first pages of a folder: `count` of them, or as many as there are. */
+export async function listingPages(path: string, count: number, signal?: AbortSignal): Promise<Listing[]> {
+  const pages = [await listing(path, null, signal)];
+  for (let after = pages[0]?.next; after && pages.length < count; after = pages.at(-1)?.next) {
+    pages.push(await listing(path, after, signal));
+  }
+  return pages;
 }
 
 export function useFound(words: string, kind: string, enabled: boolean) {
@@ -237,16 +248,18 @@ export function useLine(path: string, version: string, s: string, enabled = true
   return useQuery({ ...lineQuery(path, version, s), placeholderData: keepPreviousData, enabled });
 }
 
-export function useStatistics(path: string, version: string, s: string, enabled = true): UseQueryResult<Statistics> {
-  return useQuery({
+export function statisticsQuery(path: string, version: string, s: string) {
+  return {
     queryKey: ['stats', path, version, s],
-    queryFn: ({ signal }) =>
+    queryFn: ({ signal }: { signal: AbortSignal }) =>
       getJson<Statistics>(`api/view/stats/${quote(path)}`, { s, v: version || undefined }, signal),
     staleTime: Infinity,
     gcTime: MAX_KEPT_MS,
-    placeholderData: keepPreviousData,
-    enabled,
-  });
+  };
+}
+
+export function useStatistics(path: string, version: string, s: string, enabled = true): UseQueryResult<Statistics> {
+  return useQuery({ ...statisticsQuery(path, version, s), placeholderData: keepPreviousData, enabled });
 }
 
 export function useCacheMap(path: string, version: string): UseQueryResult<CacheMap> {

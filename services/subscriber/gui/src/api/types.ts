@@ -59,6 +59,8 @@ export interface Session {
   minPassword: number;
   /** Name of the site's OpenID provider; null if there is none. */
   oidc: string | null;
+  /** Where notebooks are opened to be run; null if nowhere. */
+  jupyterlite: string | null;
   /** Roots that the person may write to, the own one first. */
   writable: string[];
   /** Bytes taken and allowed; null while nobody knows. */

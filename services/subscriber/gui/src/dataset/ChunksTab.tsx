@@ -53,7 +53,7 @@ export function ChunksTab({ opened }: { opened: Opened }) {
       <p style={{ margin: '10px 0' }}>
         <b className="num">{format.count(data.local)}</b> of <span className="num">{format.count(data.nchunks)}</span>{' '}
         chunks are at this server{data.local_bytes ? ` (${format.bytes(data.local_bytes)})` : ''}.{' '}
-        {data.remote && 'The rest is fetched from the publisher when a slice needs it.'}
+        {data.remote && data.local < data.nchunks && 'The rest is fetched from the publisher when a slice needs it.'}
       </p>
       <div className="row">
         {superuser && data.remote && (

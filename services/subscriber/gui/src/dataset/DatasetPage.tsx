@@ -1,7 +1,7 @@
 import { useQueryClient } from '@tanstack/react-query';
 import { lazy, Suspense, useCallback, useEffect, useRef, type KeyboardEvent } from 'react';
 import { ApiError } from '../api/http';
-import { useInfo } from '../api/queries';
+import { sliceQuery, statisticsQuery, useInfo } from '../api/queries';
 import type { Versioned } from '../api/types';
 import { FolderPage } from '../pages/FolderPage';
 import { isTyping } from '../shell/shortcuts';
@@ -16,8 +16,10 @@ import { ChunksTab } from './ChunksTab';
 import { FileDisplay } from './FileDisplay';
 import { Header } from './Header';
 import { MetadataTab } from './MetadataTab';
+import { chosenVis, currentSlice, isTiled } from './selection';
 
-const DisplayTab = lazy(() => import('./DisplayTab'));
+const loadDisplay = () => import('./DisplayTab');
+const DisplayTab = lazy(loadDisplay);
 const TableTab = lazy(() => import('./TableTab'));
 
 const TITLES: Record<Tab, string> = { display: 'Display', table: 'Table', metadata: 'Metadata', chunks: 'Chunks' };
@@ -51,6 +53,7 @@ export function DatasetPage({ path }: { path: string }) {
     if (info.data) remember(path);
   }, [path, info.data !== undefined]); // eslint-disable-line
   useVersionConflicts(path);
+  useHeadStart(path, view, info.data);
 
   if (info.error instanceof ApiError && info.error.status === 404 && !info.data) {
     return <FolderOrNothing path={path} error={info.error} />;
@@ -137,9 +140,26 @@ function Tabs({ tabs, tab, onChoose }: TabsProps) {
 /** Load the code of the plots while the person reads something else. */
 function usePreload(): void {
   useEffect(() => {
-    const timer = window.setTimeout(() => void import('./DisplayTab'), PRELOAD_MS);
+    const timer = window.setTimeout(() => void loadDisplay(), PRELOAD_MS);
     return () => window.clearTimeout(timer);
   }, []);
+}
+
+/** Ask for the code of the plots, and then for what they draw, before one waits for the other. */
+function useHeadStart(path: string, view: View, found: Versioned | undefined): void {
+  const client = useQueryClient();
+  const wanted = view.tab === null || view.tab === 'display';
+  useEffect(() => {
+    if (wanted && path.endsWith('.b2nd')) void loadDisplay();
+  }, [path]); // eslint-disable-line
+  useEffect(() => {
+    if (!wanted || !found?.info.shape?.every(Boolean)) return;
+    const shown = { info: found.info, view };
+    if (chosenVis(shown) !== 'heatmap') return;
+    const text = currentSlice(shown);
+    if (!isTiled(shown)) void client.prefetchQuery(sliceQuery(path, found.version, text));
+    void client.prefetchQuery(statisticsQuery(path, found.version, text));
+  }, [path, found !== undefined]); // eslint-disable-line
 }
 
 /** A read of a version that is gone by now says 412: look at what is there now. */

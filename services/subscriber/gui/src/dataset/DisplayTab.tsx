@@ -8,21 +8,20 @@ import { infoKind } from '../api/dtype';
 import { sliceQuery, useSlice, useStatistics } from '../api/queries';
 import { reportCost } from '../state/notices';
 import { useSettings } from '../state/settings';
-import { isTransposed, resolveDims, sliceText, type Dims, type Vis } from '../state/view';
+import { isTransposed, sliceText, type Dims, type Vis } from '../state/view';
 import { Heatmap } from '../vis/Heatmap';
 import { Line } from '../vis/Line';
 import { Ortho } from '../vis/Ortho';
-import { defaultMap, domainsOf, missingNote } from '../vis/picture';
+import { defaultMap, domainsOf, joined, missingNote } from '../vis/picture';
 import { Rgb, RgbToolbar } from '../vis/Rgb';
 import { Tiled } from '../vis/Tiled';
 import { PictureToolbar } from '../vis/Toolbar';
 import type { Opened } from './DatasetPage';
 import { attributes } from './Header';
-import { chosenVis, shownDims, visesOf } from './selection';
+import { chosenVis, isTiled, shownDims, visesOf } from './selection';
 import { SliceBar } from './SliceBar';
 import TableTab from './TableTab';
 
-const TILED_ABOVE = 4 * 2 ** 20;
 const NEIGHBOURS = [1, -1, 2, -2];
 
 const VIS: Partial<Record<Vis, [string, typeof Image]>> = {
@@ -134,7 +133,7 @@ function PlanePlot({ opened, dims, units, complex, bar }: PlotProps & { dims: Di
   const { path, version, info, view, setView } = opened;
   const shape = info.shape ?? [];
   const [rows = 1, columns = 1] = [shape[dims.indexOf('y')], shape[dims.indexOf('x')]];
-  const tiled = rows * columns > TILED_ABOVE && !complex;
+  const tiled = isTiled(opened);
   const text = sliceText(dims);
   const slice = useSlice(path, version, text, !tiled);
   const stats = useStatistics(path, version, text);
@@ -188,7 +187,7 @@ function PlanePlot({ opened, dims, units, complex, bar }: PlotProps & { dims: Di
               domains={domains}
               colorMap={colorMap}
               units={units}
-              isInteger={/int/.test(info.dtype ?? '')}
+              isWide={/64|32/.test(info.dtype ?? '') && info.dtype !== 'float32'}
             />
           ) : (
             <div className="skeleton grow making" style={{ margin: 24 }} role="status">
@@ -247,13 +246,15 @@ function OrthoPlot({ opened, units, bar }: PlotProps & { units: string }) {
     const given = view.dims?.length === n ? view.dims[axis] : undefined;
     return typeof given === 'number' ? Math.min(given, length - 1) : Math.floor(length / 2);
   });
-  const main = resolveDims(
-    at.map((index, axis) => (axis === axes[1] ? 'y' : axis === axes[2] ? 'x' : index)),
-    shape,
-    2,
-  );
-  const stats = useStatistics(path, version, sliceText(main));
-  const domains = domainsOf(view, stats.data, null);
+  // Colours that hold for all three planes; while a plane moves they stay as they are.
+  const across = (normal: number) =>
+    sliceText(at.map((index, axis) => (axis === normal || !axes.includes(axis) ? index : 'x')));
+  const stats = joined([
+    useStatistics(path, version, across(axes[0])).data,
+    useStatistics(path, version, across(axes[1])).data,
+    useStatistics(path, version, across(axes[2])).data,
+  ]);
+  const domains = domainsOf(view, stats, null);
   const colorMap = useColorMap(opened);
   const move = (next: number[]) => setView({ dims: next });
   return (
@@ -264,7 +265,7 @@ function OrthoPlot({ opened, units, bar }: PlotProps & { units: string }) {
           setView={setView}
           domains={domains}
           colorMap={colorMap}
-          stats={stats.data}
+          stats={stats}
           complex={false}
         />,
       )}
@@ -295,14 +296,23 @@ function RgbPlot({ opened, dims, bar }: PlotProps & { dims: Dims }) {
     if (slice.data) reportCost(slice.data.cost);
   }, [slice.data]);
   const read = slice.data?.shape.length === 3 ? slice.data : undefined;
+  const [first = 0, second = 1] = dims.flatMap((item, axis) => (typeof item === 'string' ? [axis] : []));
+  const names: [string, string] = [`D${first}`, `D${second}`];
   return (
     <>
       {bar(<RgbToolbar view={view} setView={setView} />)}
       <div className="vis-area">
-        {read ? <Rgb read={read} view={view} path={path} /> : <div className="skeleton grow" style={{ margin: 24 }} />}
+        {read ? (
+          <Rgb read={read} view={view} path={path} names={names} />
+        ) : (
+          !slice.error && <div className="skeleton grow" style={{ margin: 24 }} aria-label="Loading" />
+        )}
         {slice.error && (
           <p className="vis-note notice bad" role="alert">
-            {slice.error.message}
+            {slice.error.message}{' '}
+            <button type="button" className="btn small" onClick={() => void slice.refetch()}>
+              Try again
+            </button>
           </p>
         )}
       </div>

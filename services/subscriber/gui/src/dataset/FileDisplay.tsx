@@ -1,6 +1,7 @@
-import { Download, FileQuestion } from 'lucide-react';
+import { Download, ExternalLink, FileQuestion } from 'lucide-react';
 import { useEffect, useState } from 'react';
 import { quote, url } from '../api/http';
+import { useSession } from '../api/queries';
 import { isDark, useSettings } from '../state/settings';
 import * as format from '../ui/format';
 import { Problem } from '../ui/Problem';
@@ -38,8 +39,16 @@ function NoPreview({ path, nbytes }: { path: string; nbytes: number }) {
   );
 }
 
+/** Where the site's JupyterLite opens a notebook; it reads it as whoever is signed in here. */
+function runAddress(jupyterlite: string, path: string): string {
+  const target = new URL(jupyterlite, document.baseURI);
+  target.searchParams.set('fromURL', url(`api/download/${quote(path)}`));
+  return target.toString();
+}
+
 function Framed({ opened: { path, version }, nbytes }: { opened: Opened; nbytes: number }) {
   const { theme } = useSettings();
+  const jupyterlite = useSession().data?.jupyterlite;
   const [error, setError] = useState<Error | null>(null);
   const source = url(`api/preview/${quote(path)}`, {
     v: version || undefined,
@@ -60,7 +69,16 @@ function Framed({ opened: { path, version }, nbytes }: { opened: Opened; nbytes:
     <>
       {path.endsWith('.ipynb') && (
         <div className="file-bar">
-          <span className="muted grow">Read-only. Download the notebook to run it.</span>
+          {jupyterlite ? (
+            <>
+              <span className="muted grow">Read-only.</span>
+              <a className="btn small" href={runAddress(jupyterlite, path)} target="_blank" rel="noreferrer">
+                <ExternalLink aria-hidden /> Open in JupyterLite
+              </a>
+            </>
+          ) : (
+            <span className="muted grow">Read-only. Download the notebook to run it.</span>
+          )}
           <span className="muted num">{format.bytes(nbytes)}</span>
         </div>
       )}

@@ -45,6 +45,16 @@ export function shownDims(shown: Shown): Dims {
   return resolveDims(shown.view.dims, shape, vis === 'line' || shape.length === 1 ? 1 : 2);
 }
 
+const TILED_ABOVE = 4 * 2 ** 20;
+
+/** Whether a picture has so many pixels that it is drawn from tiles. */
+export function isTiled(shown: Shown): boolean {
+  const { shape = [], dtype = '' } = shown.info;
+  const dims = shownDims(shown);
+  const pixels = (shape[dims.indexOf('x')] ?? 1) * (shape[dims.indexOf('y')] ?? 1);
+  return pixels > TILED_ABOVE && infoKind(dtype) !== 'complex';
+}
+
 /** The slice that is on screen, as text. */
 export function currentSlice(shown: Shown): string {
   const shape = shown.info.shape;

@@ -7,6 +7,7 @@ import { navigate } from '../state/location';
 import { notify } from '../state/notices';
 import { change, useSettings, type Settings } from '../state/settings';
 import { copy } from '../ui/copy';
+import { Dialog } from '../ui/Dialog';
 import * as format from '../ui/format';
 import { Link } from '../ui/Link';
 import { Password } from './LoginPage';
@@ -209,8 +210,20 @@ function PasswordPanel() {
   );
 }
 
-/** Link the account to an identity at the site's OpenID provider. */
+interface Identity {
+  id: string;
+  issuer: string;
+  subject: string;
+  current: boolean;
+}
+
+/** Identities at the site's OpenID provider by which the person signs in. */
 function Provider({ name }: { name: string }) {
+  const identities = useQuery({
+    queryKey: ['identities'],
+    queryFn: ({ signal }) => getJson<Identity[]>('api/identities', {}, signal),
+  });
+  const [leaving, setLeaving] = useState<Identity | null>(null);
   const link = useMutation({
     mutationFn: () => send<{ url: string }>('POST', 'auth/oidc/link', { next: 'account' }),
     onSuccess: ({ url }) => window.location.assign(url),
@@ -219,13 +232,79 @@ function Provider({ name }: { name: string }) {
   return (
     <>
       <h2>{name}</h2>
-      <div className="card panel row" style={{ maxWidth: 460, marginLeft: 0 }}>
-        <p className="muted">Sign in with {name} instead of the password, from then on.</p>
-        <button type="button" className="btn" disabled={link.isPending} onClick={() => link.mutate()}>
-          Link this account
-        </button>
+      <div className="card panel stack" style={{ maxWidth: 460, marginLeft: 0 }}>
+        {identities.data?.map((identity) => (
+          <div key={identity.id} className="row" style={{ flexWrap: 'nowrap' }}>
+            <span className="grow" style={{ overflowWrap: 'anywhere', minWidth: 0 }}>
+              <span className="mono">{identity.subject}</span>{' '}
+              <span className="muted">{identity.current ? '' : `at ${identity.issuer}, not used any more`}</span>
+            </span>
+            <button
+              type="button"
+              className="btn small"
+              aria-label={`Unlink ${identity.subject}…`}
+              onClick={() => setLeaving(identity)}
+            >
+              Unlink…
+            </button>
+          </div>
+        ))}
+        {identities.error && (
+          <p className="notice bad" role="alert">
+            {identities.error.message}
+          </p>
+        )}
+        {identities.data?.length === 0 && (
+          <p className="muted">Sign in with {name} instead of the password, from then on.</p>
+        )}
+        <div>
+          <button type="button" className="btn" disabled={link.isPending} onClick={() => link.mutate()}>
+            {identities.data?.length ? 'Link another identity' : 'Link this account'}
+          </button>
+        </div>
       </div>
+      {leaving && <UnlinkDialog name={name} identity={leaving} onClose={() => setLeaving(null)} />}
     </>
+  );
+}
+
+interface UnlinkProps {
+  name: string;
+  identity: Identity;
+  onClose: () => void;
+}
+
+function UnlinkDialog({ name, identity, onClose }: UnlinkProps) {
+  const client = useQueryClient();
+  const unlink = useMutation({
+    mutationFn: () => send('DELETE', `api/identities/${encodeURIComponent(identity.id)}`),
+    onSuccess: async () => {
+      notify('The identity is unlinked; sign in again.', 'good');
+      await client.invalidateQueries();
+      navigate('login?next=account');
+    },
+  });
+  return (
+    <Dialog title={`Unlink ${identity.subject}?`} onClose={onClose}>
+      <div className="stack">
+        <p className="muted">
+          From then on {name} does not sign you in with this identity. All your sessions end, this one too.
+        </p>
+        {unlink.error && (
+          <p className="notice bad" role="alert">
+            {unlink.error.message}
+          </p>
+        )}
+        <div className="row">
+          <button type="button" className="btn danger" disabled={unlink.isPending} onClick={() => unlink.mutate()}>
+            Unlink
+          </button>
+          <button type="button" className="btn" onClick={onClose}>
+            Keep it
+          </button>
+        </div>
+      </div>
+    </Dialog>
   );
 }
 

@@ -12,6 +12,9 @@ interface User {
   email: string;
   is_active: boolean;
   is_superuser: boolean;
+  used_bytes: number;
+  /** Null for no limit of the user's own. */
+  quota_bytes: number | null;
 }
 
 interface Group {
@@ -116,6 +119,7 @@ function Users({ own }: { own: string }) {
     queryFn: ({ signal }) => getJson<User[]>('api/listusers/', {}, signal),
   });
   const [deleted, setDeleted] = useState('');
+  const [limited, setLimited] = useState<User | null>(null);
   const [added, setAdded] = useState('');
   const edit = useChange(
     ({ email, ...part }: Partial<User> & { email: string }) => send('PATCH', `api/users/${quote(email)}`, part),
@@ -141,8 +145,9 @@ function Users({ own }: { own: string }) {
                   <th scope="col">E-mail</th>
                   <th scope="col">Active</th>
                   <th scope="col">Administrator</th>
+                  <th scope="col">Files</th>
                   <th scope="col">
-                    <span className="visually-hidden">Delete</span>
+                    <span className="visually-hidden">Change</span>
                   </th>
                 </tr>
               </thead>
@@ -161,7 +166,16 @@ function Users({ own }: { own: string }) {
                         />
                       </td>
                     ))}
-                    <td style={{ textAlign: 'right' }}>
+                    <td className="num">{filesText(user)}</td>
+                    <td className="row-actions">
+                      <button
+                        type="button"
+                        className="btn small"
+                        aria-label={`Quota of ${user.email}…`}
+                        onClick={() => setLimited(user)}
+                      >
+                        Quota…
+                      </button>{' '}
                       {user.email !== own && (
                         <button type="button" className="btn small" onClick={() => setDeleted(user.email)}>
                           Delete…
@@ -196,8 +210,56 @@ function Users({ own }: { own: string }) {
           {added}
         </p>
       )}
+      {limited && <QuotaDialog user={limited} onClose={() => setLimited(null)} />}
       {deleted && <DeleteUser email={deleted} onClose={() => setDeleted('')} />}
     </>
+  );
+}
+
+function filesText({ used_bytes: used, quota_bytes: quota }: User): string {
+  return quota === null ? format.bytes(used) : `${format.bytes(used)} of ${format.bytes(quota)}`;
+}
+
+function QuotaDialog({ user, onClose }: { user: User; onClose: () => void }) {
+  const client = useQueryClient();
+  const [text, setText] = useState(user.quota_bytes === null ? '' : String(user.quota_bytes));
+  const save = useMutation({
+    mutationFn: () => send('PATCH', `api/users/${quote(user.email)}`, { quota: text.trim() || null }),
+    onSuccess: async () => {
+      onClose();
+      await client.invalidateQueries({ queryKey: ['users'] });
+      await client.invalidateQueries({ queryKey: ['session'] });
+    },
+  });
+  return (
+    <Dialog title={`Quota of ${user.email}`} onClose={onClose}>
+      <form
+        className="stack"
+        onSubmit={(event) => {
+          event.preventDefault();
+          save.mutate();
+        }}
+      >
+        <label className="field">
+          Bytes that files in @personal may take
+          <input className="input mono" value={text} onChange={(event) => setText(event.target.value)} autoFocus />
+          <span className="hint">500M or 10G; empty for no limit. {format.bytes(user.used_bytes)} are taken now.</span>
+        </label>
+        {save.error && (
+          <p className="notice bad" role="alert">
+            {save.error.message}
+          </p>
+        )}
+        <div className="row">
+          <button className="btn primary" disabled={save.isPending}>
+            Save
+          </button>
+          <button type="button" className="btn" onClick={onClose}>
+            Cancel
+          </button>
+        </div>
+      </form>
+    </Dialog>
   );
 }
 

@@ -1,15 +1,16 @@
-import { useQueries, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useQueries, useQuery, useQueryClient, type QueryClient, type UseQueryResult } from '@tanstack/react-query';
 import { ChevronRight, CloudOff, Database, Folder, Lock } from 'lucide-react';
-import { useDeferredValue, useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
-import { listing, search, useFound, useRoots } from '../api/queries';
+import { useDeferredValue, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
+import { listing, listingPages, search, useFound, useRoots } from '../api/queries';
 import type { Entry, Listing } from '../api/types';
 import { navigate, placeOf } from '../state/location';
+import { notify } from '../state/notices';
 import { change, useSettings } from '../state/settings';
 import { useSubscribe } from '../state/actions';
 import * as format from '../ui/format';
 import { iconOf } from '../ui/KindIcon';
 import { Marked } from '../ui/Marked';
-import { foundRows, treeRows, type Row } from './treeRows';
+import { foundRows, treeRows, type Known, type Row } from './treeRows';
 
 const ROW = 28;
 const KINDS = [
@@ -32,7 +33,7 @@ export function Tree({ open }: { open: string }) {
   const words = useDeferredValue(filter.trim());
   const filtering = words !== '' || kind !== '';
   const found = useFound(words, kind, filtering);
-  const { rows, summary, more } = useTreeRows(open, filtering, found);
+  const { rows, summary, more, toggle } = useTreeRows(open, filtering, found);
   const { treeWidth } = useSettings();
 
   return (
@@ -62,7 +63,14 @@ export function Tree({ open }: { open: string }) {
       {filtering && found.data && rows.length === 0 ? (
         <p className="tree-note">Nothing matches “{words || kind}”.</p>
       ) : (
-        <Rows rows={rows} open={open} words={words.split(/\s+/)} onMore={more} />
+        <Rows
+          rows={rows}
+          list={filtering ? `${kind} ${words}` : ''}
+          open={open}
+          words={words.split(/\s+/)}
+          onMore={more}
+          onToggle={toggle}
+        />
       )}
       <div className="tree-foot">{summary}</div>
       <div
@@ -105,10 +113,15 @@ function useExpanded(open: string, names: string[]): [Expanded, (path: string, o
 }
 
 interface Tree {
-  rows: (Row & { toggle?: (on: boolean) => void })[];
+  rows: Row[];
   summary: string;
   more: (row: Row) => void;
+  /** Opens and closes folders; null where they lead to what is in them. */
+  toggle: ((path: string, on: boolean) => void) | null;
 }
+
+const knownOf = (results: UseQueryResult<Listing[]>[]): Known[] =>
+  results.map(({ data, error }) => ({ pages: data, error }));
 
 function useTreeRows(open: string, filtering: boolean, found: ReturnType<typeof useFound>): Tree {
   const roots = useRoots();
@@ -122,42 +135,47 @@ function useTreeRows(open: string, filtering: boolean, found: ReturnType<typeof 
   const paths = [...expanded].filter((path) =>
     subscribed.some((root) => path === root.name || path.startsWith(`${root.name}/`)),
   );
-  const listings = useQueries({
+  const known = useQueries({
     queries: paths.map((path) => ({
       queryKey: ['browse', path],
-      queryFn: async ({ signal }: { signal: AbortSignal }) => [await listing(path, null, signal)],
+      queryFn: ({ signal }: { signal: AbortSignal }) => {
+        // As much as was there: what somebody scrolled to does not go away when something changes.
+        const pages = client.getQueryData<Listing[]>(['browse', path])?.length ?? 1;
+        return listingPages(path, pages, signal);
+      },
     })),
+    combine: knownOf,
   });
+  // Rows are made when answers come, and not for every key or change of something else.
+  const folders = paths.join('\n');
+  const ofTree = useMemo(() => {
+    const at = new Map(folders.split('\n').map((path, i) => [path, i]));
+    const nothing = { pages: undefined, error: null };
+    return treeRows(roots.data ?? [], expanded, (path) => known[at.get(path) ?? -1] ?? nothing, describe);
+  }, [roots.data, expanded, folders, known]);
+  const pages = found.data?.pages;
+  const ofSearch = useMemo(() => {
+    const rows = foundRows(pages?.flatMap((page) => page.entries) ?? [], describe);
+    return found.hasNextPage ? [...rows, lastNote(rows.length)] : rows;
+  }, [pages, found.hasNextPage]);
 
   if (filtering) {
-    const pages = found.data?.pages ?? [];
-    const rows = foundRows(
-      pages.flatMap((page) => page.entries),
-      describe,
-    );
-    const total = pages[0]?.total ?? 0;
-    if (found.hasNextPage) rows.push({ ...lastNote(rows.length) });
     return {
-      rows,
-      summary: found.isFetching ? 'Searching…' : `${format.count(total)} found`,
-      more: () => void found.fetchNextPage(),
+      rows: ofSearch,
+      summary: found.isFetching ? 'Searching…' : `${format.count(pages?.[0]?.total ?? 0)} found`,
+      more: () => found.isFetching || void found.fetchNextPage(),
+      toggle: null,
     };
   }
-  const known = (path: string) => {
-    const result = listings[paths.indexOf(path)];
-    return { pages: result?.data, error: result?.error };
-  };
-  const rows = treeRows(roots.data ?? [], expanded, known, describe).map((row) =>
-    row.expanded === null ? row : { ...row, toggle: (on: boolean) => toggle(row.path, on) },
-  );
   return {
-    rows,
+    rows: ofTree,
     summary: roots.data
       ? all.data
         ? `${format.count(all.data.total)} datasets and files in ${subscribed.length} roots`
         : ''
       : 'Loading…',
     more: (row) => void nextPage(client, row.path),
+    toggle,
   };
 }
 
@@ -175,22 +193,41 @@ function lastNote(index: number): Row {
   };
 }
 
-async function nextPage(client: ReturnType<typeof useQueryClient>, path: string): Promise<void> {
+const loading = new Set<string>();
+
+async function nextPage(client: QueryClient, path: string): Promise<void> {
   const pages = client.getQueryData<Listing[]>(['browse', path]) ?? [];
   const after = pages.at(-1)?.next;
-  if (after) client.setQueryData(['browse', path], [...pages, await listing(path, after)]);
+  if (!after || loading.has(path)) return;
+  loading.add(path);
+  try {
+    const page = await listing(path, after);
+    client.setQueryData(['browse', path], [...pages, page]);
+  } catch (error) {
+    notify((error as Error).message, 'bad');
+  } finally {
+    loading.delete(path);
+  }
 }
 
 interface RowsProps {
   rows: Tree['rows'];
+  /** What the rows are of: a search, or the tree where it is empty. */
+  list: string;
   open: string;
   words: string[];
   onMore: (row: Row) => void;
+  onToggle: Tree['toggle'];
 }
 
-function Rows({ rows, open, words, onMore }: RowsProps) {
+function Rows({ rows, list, open, words, onMore, onToggle }: RowsProps) {
   const box = useRef<HTMLDivElement>(null);
-  const [{ top, height }, setView] = useState({ top: 0, height: 800 });
+  const [view, setView] = useState({ list, top: 0, height: 800 });
+  const treeTop = useRef(0);
+  const { height } = view;
+  // Each search is read from its top; the tree is where it was before.
+  const start = list === '' ? treeTop.current : 0;
+  const top = view.list === list ? view.top : start;
   const [active, setActive] = useState(0);
   const typed = useRef({ text: '', at: 0 });
   const subscribe = useSubscribe();
@@ -204,13 +241,31 @@ function Rows({ rows, open, words, onMore }: RowsProps) {
     return () => observer.disconnect();
   }, []);
 
-  const openAt = open === '' ? -1 : rows.findIndex((row) => row.type !== 'note' && row.path === open);
+  useLayoutEffect(() => {
+    if (box.current) box.current.scrollTop = start;
+    if (list !== '') setActive(0);
+  }, [list]); // eslint-disable-line
+
+  const openAt = useMemo(
+    () => (open === '' ? -1 : rows.findIndex((row) => row.type !== 'note' && row.path === open)),
+    [rows, open],
+  );
   useEffect(() => {
     if (openAt < 0) return;
     setActive(openAt);
     reveal(openAt, true);
     // Rows come and go while folders load; only a newly opened dataset moves the tree, once it has a row.
   }, [open, openAt >= 0]); // eslint-disable-line
+
+  // Rows may have become fewer than it takes to scroll so far.
+  const from = Math.max(Math.min(top, rows.length * ROW - height), 0);
+  const first = Math.max(0, Math.floor(from / ROW) - 8);
+  const last = Math.min(rows.length, Math.ceil((from + height) / ROW) + 8);
+  // What follows comes when somebody gets there.
+  const due = rows.slice(first, last).find((row) => row.type === 'more');
+  useEffect(() => {
+    if (due) onMore(due);
+  }, [due?.key, rows.length]); // eslint-disable-line
 
   function reveal(index: number, amid = false) {
     const element = box.current;
@@ -232,7 +287,7 @@ function Rows({ rows, open, words, onMore }: RowsProps) {
     if (row.type === 'more') onMore(row);
     else if (row.type === 'entry') navigate(placeOf(row.path));
     else if (row.type === 'folder' || row.type === 'root') {
-      if (row.toggle) row.toggle(!row.expanded);
+      if (onToggle && row.expanded !== null) onToggle(row.path, !row.expanded);
       else navigate(placeOf(row.path));
     }
   }
@@ -253,10 +308,10 @@ function Rows({ rows, open, words, onMore }: RowsProps) {
     if (target !== undefined) go(target);
     else if (event.key === 'Enter' || event.key === ' ') choose(row);
     else if (event.key === 'ArrowRight') {
-      if (row.expanded === false) row.toggle?.(true);
+      if (row.expanded === false) onToggle?.(row.path, true);
       else if (row.expanded) go(at + 1);
     } else if (event.key === 'ArrowLeft') {
-      if (row.expanded) row.toggle?.(false);
+      if (row.expanded) onToggle?.(row.path, false);
       else go(parentIndex(rows, at));
     } else if (event.key === 's' && row.root && !row.root.subscribed) subscribe.mutate(row.path);
     else if (/^[\p{L}\p{N}_.-]$/u.test(event.key)) typeAhead(event.key);
@@ -274,8 +329,6 @@ function Rows({ rows, open, words, onMore }: RowsProps) {
     if (hit !== undefined) go(hit);
   }
 
-  const first = Math.max(0, Math.floor(top / ROW) - 8);
-  const last = Math.min(rows.length, Math.ceil((top + height) / ROW) + 8);
   return (
     <div
       id="tree"
@@ -287,7 +340,8 @@ function Rows({ rows, open, words, onMore }: RowsProps) {
       aria-activedescendant={rows[at] ? `tree-${at}` : undefined}
       onScroll={(event) => {
         const { scrollTop, clientHeight } = event.currentTarget;
-        setView({ top: scrollTop, height: clientHeight });
+        if (list === '') treeTop.current = scrollTop;
+        setView({ list, top: scrollTop, height: clientHeight });
       }}
       onKeyDown={onKey}
     >

@@ -18,7 +18,7 @@ export interface Row {
   note?: string;
 }
 
-interface Known {
+export interface Known {
   /** Pages of a folder as far as they are loaded; undefined while the first one is not. */
   pages: Listing[] | undefined;
   error: unknown;

@@ -24,6 +24,8 @@ export interface Change {
 
 const TYPES: Change['type'][] = ['changed', 'added', 'removed', 'root-online', 'root-offline', 'resync'];
 const SETTLE_MS = 250;
+/** Between two refreshes, while a publisher writes all the time. */
+const REST_MS = 2000;
 
 export function LiveProvider({ open, children }: { open: string; children: ReactNode }) {
   const client = useQueryClient();
@@ -38,9 +40,11 @@ export function LiveProvider({ open, children }: { open: string; children: React
     let timer = 0;
     let source: EventSource | null = null;
     let lastId = '';
+    let refreshed = -REST_MS;
 
     const flush = () => {
       timer = 0;
+      refreshed = performance.now();
       apply(client, pending.splice(0), shown.current);
     };
     const connect = () => {
@@ -53,7 +57,7 @@ export function LiveProvider({ open, children }: { open: string; children: React
         source.addEventListener(type, (event) => {
           lastId = event.lastEventId || lastId;
           pending.push({ ...(JSON.parse(event.data as string) as Omit<Change, 'type'>), type });
-          timer ||= window.setTimeout(flush, SETTLE_MS);
+          timer ||= window.setTimeout(flush, Math.max(SETTLE_MS, refreshed + REST_MS - performance.now()));
         });
       }
     };
@@ -92,6 +96,8 @@ export function apply(client: QueryClient, changes: Change[], open: string): voi
       void client.invalidateQueries();
       return;
     }
+    // What the person's files take is said in the menu, and what others may not exceed before an upload.
+    if (root.startsWith('@')) void client.invalidateQueries({ queryKey: ['session'] });
     const whole = path ? `${root}/${path}` : root;
     if (path) {
       void client.invalidateQueries({ queryKey: ['info', whole] });

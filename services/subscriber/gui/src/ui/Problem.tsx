@@ -1,5 +1,6 @@
 import { CloudOff, Lock, SearchX, ServerCrash, type LucideIcon } from 'lucide-react';
 import { ApiError } from '../api/http';
+import { useSession } from '../api/queries';
 import { copy } from './copy';
 import { Link } from './Link';
 
@@ -14,6 +15,8 @@ function shown(error: unknown): [icon: LucideIcon, title: string] {
 /** A whole page that says what is wrong and what can be done about it. */
 export function Problem({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
   const [Icon, title] = shown(error);
+  const session = useSession().data;
+  const maySignIn = session?.login !== false && !session?.email;
   const status = error instanceof ApiError ? error.status : 0;
   const id = error instanceof ApiError ? error.requestId : '';
   return (
@@ -27,7 +30,7 @@ export function Problem({ error, onRetry }: { error: unknown; onRetry?: () => vo
             Try again
           </button>
         )}
-        {(status === 401 || status === 404) && (
+        {maySignIn && (status === 401 || status === 403 || status === 404) && (
           <Link className="btn" href={`login?next=${encodeURIComponent(location.pathname + location.search)}`}>
             Sign in
           </Link>

@@ -2,8 +2,9 @@ import {
   DefaultInteractions,
   KeepZoom,
   ResetZoomButton,
+  ScaleType,
   TiledHeatmapMesh,
-  TiledTooltipMesh,
+  TooltipMesh,
   VisCanvas,
   type ColorMap,
 } from '@h5web/lib';
@@ -12,9 +13,9 @@ import { reportCost } from '../state/notices';
 import { sliceText, type Dims, type View } from '../state/view';
 import * as format from '../ui/format';
 import { ColorBar } from './ColorBar';
-import { inside } from './Heatmap';
+import { inside, tooltip } from './Heatmap';
 import { PlotKeys } from './PlotKeys';
-import { SCALE, type Domains } from './picture';
+import { SCALE, singleSpans, stretched, type Domains } from './picture';
 import { ServerTiles } from './tileStore';
 
 interface Props {
@@ -27,18 +28,33 @@ interface Props {
   domains: Domains;
   colorMap: ColorMap;
   units: string;
-  isInteger: boolean;
+  /** Whether the values are wider than single precision. */
+  isWide: boolean;
 }
 
 /** A picture too large to be read at once: only the tiles in view, at the resolution of the screen. */
-export function Tiled({ path, version, dims, rows, columns, view, domains, colorMap, units, isInteger }: Props) {
+export function Tiled({ path, version, dims, rows, columns, view, domains, colorMap, units, isWide }: Props) {
   const [failure, setFailure] = useState('');
   const [round, setRound] = useState(0);
   const text = sliceText(dims);
+  const { scale } = view;
+  const [low, high] = domains.shown;
+  // What single precision cannot tell apart becomes colours in double precision, and that anew for other colours.
+  const colours = isWide && !singleSpans(domains.shown) ? `${low} ${high} ${scale}` : '';
   const api = useMemo(
-    () => new ServerTiles(path, version, dims, rows, columns, reportCost, (error) => setFailure(error.message)),
+    () =>
+      new ServerTiles(
+        path,
+        version,
+        dims,
+        rows,
+        columns,
+        reportCost,
+        (error) => setFailure(error.message),
+        colours ? (values) => stretched(values, [low, high], scale) : undefined,
+      ),
     // A new array of dims with the same text is the same picture.
-    [path, version, text, rows, columns, round], // eslint-disable-line
+    [path, version, text, rows, columns, round, colours], // eslint-disable-line
   );
   useEffect(() => setFailure(''), [api]);
   const xName = `D${dims.indexOf('x')}`;
@@ -65,25 +81,21 @@ export function Tiled({ path, version, dims, rows, columns, view, domains, color
         <group scale={[1, flip, 1]}>
           <TiledHeatmapMesh
             api={api}
-            domain={domains.shown}
-            scaleType={SCALE[view.scale]}
+            domain={colours ? [0, 1] : domains.shown}
+            scaleType={colours ? ScaleType.Linear : SCALE[scale]}
             colorMap={colorMap}
             invertColorMap={view.inv}
             qualityFactor={0.5}
           />
         </group>
-        <TiledTooltipMesh
-          renderTooltip={(x, y, value) => (
-            <>
-              {yName}={inside(y, rows)}, {xName}={inside(x, columns)}
-              <div>
-                <strong data-testid="pixel">
-                  {isInteger && Number.isFinite(value) ? String(value) : format.number(value)}
-                </strong>{' '}
-                {units}
-              </div>
-            </>
-          )}
+        <TooltipMesh
+          guides="both"
+          renderTooltip={(x, y) => {
+            const [row, column] = [inside(y, rows), inside(x, columns)];
+            const found = api.textAt(row, column);
+            const mean = found && found.across > 1 ? `mean of ${found.across} × ${found.across}` : '';
+            return tooltip(yName, xName, row, column, found?.text ?? '…', `${units} ${mean}`.trim());
+          }}
         />
         <KeepZoom visKey={`${path}:${xName}${yName}:tiled`} />
         <PlotKeys />

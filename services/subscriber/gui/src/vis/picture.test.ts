@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { parseView } from '../state/view';
 import ndarray from './ndarray';
-import { domainsOf, missingNote, picture, placeable, safeDomain, texturesOf } from './picture';
+import { domainsOf, joined, missingNote, picture, placeable, safeDomain, texturesOf } from './picture';
+import { opaque } from './Rgb';
 
 describe('colour domains', () => {
   it('are always drawable', () => {
@@ -31,9 +32,46 @@ describe('colour domains', () => {
     expect(domainsOf({ ...view, clip: false, dom: null }, stats, null).shown).toEqual([0, 100]);
   });
 
+  it('take what differs by rounding alone for one value', () => {
+    expect(safeDomain(1 - 2 ** -53, 1 + 2 ** -52, 'linear', null)).toEqual([
+      expect.closeTo(0.95),
+      expect.closeTo(1.05),
+    ]);
+    expect(safeDomain(1, 1 + 2 ** -40, 'linear', null)).toEqual([1, 1 + 2 ** -40]);
+  });
+
+  it('span all planes that are seen together', () => {
+    const edges = (low: number) => Array.from({ length: 5 }, (_, i) => low + i);
+    const plane = (low: number, counts: number[]) => ({
+      count: 10,
+      nonfinite: 1,
+      approx: low > 0,
+      min: low,
+      max: low + 4,
+      mean: 0,
+      std: 0,
+      p_low: low + 0.5,
+      p_high: low + 3.5,
+      positive_min: low > 0 ? low : null,
+      histogram: { counts, edges: edges(low) },
+    });
+    const both = joined([plane(0, [1, 2, 3, 4]), plane(4, [10, 0, 0, 0])]);
+    expect(both).toMatchObject({ min: 0, max: 8, p_low: 0.5, p_high: 7.5, positive_min: 4, count: 20, approx: true });
+    expect(both?.histogram).toEqual({ counts: [3, 7, 10, 0], edges: [0, 2, 4, 6, 8] });
+    expect(joined([plane(0, [1, 2, 3, 4]), undefined])).toBeUndefined();
+  });
+
   it('leave out bars that a scale cannot place', () => {
     expect(placeable({ counts: [1, 2, 3], edges: [-1, 0, 1, 2] }, 'log')).toEqual({ counts: [3], edges: [1, 2] });
     expect(placeable({ counts: [1], edges: [-2, -1] }, 'log')).toBeNull();
+  });
+});
+
+describe('colour pictures', () => {
+  it('are opaque bytes, whatever they were', () => {
+    expect([...opaque(Uint8Array.of(1, 2, 3, 4, 5, 6), 3)]).toEqual([1, 2, 3, 255, 4, 5, 6, 255]);
+    expect([...opaque(Uint8Array.of(0, 255, 0, 0), 4)]).toEqual([255, 255, 255, 255]);
+    expect([...opaque(Float64Array.of(0, 1, 2, 0.5), 4)]).toEqual([128, 255, 255, 255]);
   });
 });
 

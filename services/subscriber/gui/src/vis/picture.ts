@@ -52,8 +52,13 @@ export function texturesOf({ values, shape }: Picture, domain: Domain, scale: Sc
 }
 
 /** Whether single precision, in which graphics processors calculate, tells the values of a domain apart. */
-export function fitsSingle(values: Numbers, [low, high]: Domain): boolean {
-  if (!(values instanceof Float64Array || values instanceof Int32Array || values instanceof Uint32Array)) return true;
+export function fitsSingle(values: Numbers, domain: Domain): boolean {
+  const wide = values instanceof Float64Array || values instanceof Int32Array || values instanceof Uint32Array;
+  return !wide || singleSpans(domain);
+}
+
+/** Whether single precision tells numbers of a domain apart that are next to each other among its colours. */
+export function singleSpans([low, high]: Domain): boolean {
   const largest = Math.max(Math.abs(low), Math.abs(high));
   return largest < 1e37 && largest > 1e-35 && high - low > largest * 2 ** -14;
 }
@@ -67,7 +72,7 @@ const PLACE: Record<ScaleName, (value: number) => number> = {
 };
 
 /** Values as places in the domain, 0 to 1, calculated in double precision. */
-function stretched(values: Numbers, [low, high]: Domain, scale: ScaleName): Float32Array {
+export function stretched(values: Numbers, [low, high]: Domain, scale: ScaleName): Float32Array {
   const place = PLACE[scale];
   const [from, to] = [place(low), place(high)];
   return Float32Array.from(values, (value) => (place(value) - from) / (to - from));
@@ -96,6 +101,7 @@ export function pixelText(slice: Slice, row: number, column: number, transposed:
 }
 
 const EMPTY: Domain = [0, 1];
+const ROUNDING = 8 * Number.EPSILON;
 
 /** A domain that is always drawable: finite, ascending, and positive where the scale needs it. */
 export function safeDomain(low: number, high: number, scale: ScaleName, positiveMin: number | null): Domain {
@@ -110,7 +116,8 @@ export function safeDomain(low: number, high: number, scale: ScaleName, positive
     to = Math.max(to, 0);
   }
   if (from > to) [from, to] = [to, from];
-  if (from === to) {
+  // What differs by rounding alone has one colour, not all of them.
+  if (to - from <= ROUNDING * Math.max(Math.abs(from), Math.abs(to))) {
     if (scale === 'log') return [from / 2, to * 2];
     const half = Math.abs(from) * 0.05 || 0.5;
     return [scale === 'sqrt' ? Math.max(from - half, 0) : from - half, to + half];
@@ -142,6 +149,50 @@ export function domainsOf(view: View, stats: Statistics | undefined, range: Doma
     data: safeDomain(auto[0], auto[1], scale, least),
     shown: safeDomain(from ?? auto[0], to ?? auto[1], scale, least),
   };
+}
+
+/** What describes several slices together; undefined until all are described. */
+export function joined(all: (Statistics | undefined)[]): Statistics | undefined {
+  const [first, ...rest] = all;
+  return rest.reduce((left, right) => left && right && both(left, right), first);
+}
+
+function both(a: Statistics, b: Statistics): Statistics {
+  const pick = (name: 'min' | 'max' | 'p_low' | 'p_high' | 'positive_min', choose: (...found: number[]) => number) => {
+    const found = [a[name], b[name]].filter((value) => value !== null);
+    return found.length ? choose(...found) : null;
+  };
+  return {
+    ...a,
+    count: a.count + b.count,
+    nonfinite: a.nonfinite + b.nonfinite,
+    approx: a.approx || b.approx,
+    min: pick('min', Math.min),
+    max: pick('max', Math.max),
+    p_low: pick('p_low', Math.min),
+    p_high: pick('p_high', Math.max),
+    positive_min: pick('positive_min', Math.min),
+    mean: null,
+    std: null,
+    histogram: a.histogram && b.histogram ? poured(a.histogram, b.histogram) : (a.histogram ?? b.histogram),
+  };
+}
+
+type Histogram = NonNullable<Statistics['histogram']>;
+
+/** Two histograms in bins that hold both. */
+function poured(a: Histogram, b: Histogram): Histogram {
+  const low = Math.min(a.edges[0] as number, b.edges[0] as number);
+  const width = (Math.max(a.edges.at(-1) as number, b.edges.at(-1) as number) - low) / a.counts.length;
+  const counts = new Array<number>(a.counts.length).fill(0);
+  for (const { counts: bins, edges } of [a, b]) {
+    bins.forEach((count, i) => {
+      const middle = ((edges[i] as number) + (edges[i + 1] as number)) / 2;
+      const at = Math.min(Math.max(Math.floor((middle - low) / width), 0), counts.length - 1);
+      counts[at] = (counts[at] as number) + count;
+    });
+  }
+  return { counts, edges: Array.from({ length: counts.length + 1 }, (_, i) => low + i * width) };
 }
 
 /** Grey for stacks of real measurements, Viridis otherwise, unless the person prefers another map. */

@@ -2,19 +2,24 @@
 import { getLayerSizes, TilesApi } from '@h5web/lib';
 import ndarray, { type NdArray } from 'ndarray';
 import type { Vector2 } from 'three';
-import { numbers, texture } from '../api/arrays';
-import { readView, type Cost } from '../api/queries';
+import { cellText, numbers, texture, type Numbers } from '../api/arrays';
+import { readView, type Cost, type Read } from '../api/queries';
 import { isTransposed, type Dims } from '../state/view';
 
 export const TILE = 512;
 const IN_FLIGHT = 6;
 const KEPT = 220;
+const KEPT_BYTES = 256 * 2 ** 20;
 const RETRY_MS = 4000;
 
 type Tile = NdArray<Float32Array | Uint8Array>;
 
 interface Slot {
   tile: Tile | null;
+  /** The values as they came, for their exact texts; null for a hole. */
+  read: Read | null;
+  /** Bytes that it holds. */
+  size: number;
   promise: Promise<void>;
 }
 
@@ -35,6 +40,7 @@ export class ServerTiles extends TilesApi {
     columns: number,
     private readonly onRead: (cost: Cost) => void,
     private readonly onFailure: (error: Error, again: () => void) => void,
+    private readonly toTexture: (values: Numbers) => Float32Array | Uint8Array = texture,
   ) {
     const tileSize = { width: TILE, height: TILE };
     super(tileSize, getLayerSizes({ width: columns, height: rows }, tileSize));
@@ -50,14 +56,37 @@ export class ServerTiles extends TilesApi {
       if (known.tile) return known.tile;
       throw known.promise;
     }
-    const slot: Slot = { tile: null, promise: Promise.resolve() };
+    const slot: Slot = { tile: null, read: null, size: 0, promise: Promise.resolve() };
     this.slots.set(key, slot);
     slot.promise = this.schedule(() => this.load(key, slot, layer, offset.x, offset.y));
-    for (const old of this.slots.keys()) {
-      if (this.slots.size <= KEPT) break;
-      if (this.slots.get(old)?.tile) this.slots.delete(old);
-    }
+    this.evict();
     throw slot.promise;
+  }
+
+  /** Let the tiles go that were not looked at for longest. */
+  private evict(): void {
+    let bytes = [...this.slots.values()].reduce((sum, slot) => sum + slot.size, 0);
+    for (const [key, slot] of this.slots) {
+      if (this.slots.size <= KEPT && bytes <= KEPT_BYTES) break;
+      if (!slot.tile) continue;
+      bytes -= slot.size;
+      this.slots.delete(key);
+    }
+  }
+
+  /** Exact text of a pixel from the finest tile at hand, and how many pixels along each axis it is the mean of. */
+  textAt(row: number, column: number): { text: string; across: number } | null {
+    for (let layer = this.baseLayerIndex; layer >= 0; layer--) {
+      const across = 2 ** (this.baseLayerIndex - layer);
+      const [y, x] = [Math.floor(row / across), Math.floor(column / across)];
+      const [top, left] = [y - (y % TILE), x - (x % TILE)];
+      const slot = this.slots.get(`${layer}/${top}/${left}`);
+      if (!slot?.tile || !slot.read) continue;
+      const [rows = 1, columns = 1] = slot.tile.shape;
+      const index = isTransposed(this.dims) ? (x - left) * rows + (y - top) : (y - top) * columns + (x - left);
+      return y - top < rows && x - left < columns ? { text: cellText(slot.read, index), across } : null;
+    }
+    return null;
   }
 
   private schedule(run: () => Promise<void>): Promise<void> {
@@ -91,7 +120,9 @@ export class ServerTiles extends TilesApi {
         filter: 'shuffle',
       });
       this.onRead({ ...read.cost, note: `level ${level}` });
-      const flat = texture(numbers(read));
+      const flat = this.toTexture(numbers(read));
+      slot.read = read;
+      slot.size = read.bytes.byteLength + flat.byteLength;
       slot.tile = ndarray(isTransposed(this.dims) ? turned(flat, columns, rows) : flat, [rows, columns]) as Tile;
     } catch (error) {
       // A hole instead of an exception: the rest of the picture stays.
