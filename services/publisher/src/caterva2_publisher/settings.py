@@ -42,7 +42,7 @@ class PublisherSettings(ServiceSettings):
     ] = Field(default=ByteSize(2**30), ge=0)
     pyramid_cache: Annotated[
         ByteSize, Option("disk space for pictures of large arrays at lower resolutions", cli=False)
-    ] = Field(default=ByteSize(2**30), ge=0)
+    ] = Field(default=ByteSize(2**29), ge=0)
     open_access: Annotated[
         bool, Option("answer anybody who reaches the address, not only subscribers that the broker admitted")
     ] = False

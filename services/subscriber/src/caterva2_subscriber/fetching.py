@@ -374,7 +374,7 @@ class Fetcher:
                     del lacking[nchunk]
         new = [(n, blocks) for n, blocks in lacking.items() if (key, n, blocks) not in self._flights]
         if new:
-            self._check_quarantine(key)
+            self._check_quarantine(target)
             for whole in (True, False):
                 self._start(target, [(n, blocks) for n, blocks in new if (not blocks) is whole])
         for nchunk, _ in wanted:
@@ -396,7 +396,7 @@ class Fetcher:
                 batch.flights[nchunk] = self._flights[target.key, nchunk, blocks] = flight
                 if blocks:
                     self._parts.asked((target.key, nchunk))
-            batch.task = asyncio.create_task(self._fly(batch), name=f"fetch {target.key.root}/{target.key.path}")
+            batch.task = asyncio.create_task(self._fly(batch), name=f"fetch {target.key.root}/{target.path}")
 
     async def _arrival(self, target: Target, waiting: _Waiting, usage: Usage) -> ChunkData | None:
         flight, kept = waiting.flight, waiting.kept
@@ -454,7 +454,7 @@ class Fetcher:
         except Caterva2Error as error:
             self._failed(batch, error)
         except Exception as error:  # noqa: BLE001 - readers must not wait for ever
-            log.error("fetch failed", path=f"{key.root}/{key.path}", error=repr(error))
+            log.error("fetch failed", path=f"{key.root}/{batch.target.path}", error=repr(error))
             self._failed(batch, UpstreamInvalid("The answer of the publisher could not be used"))
         finally:
             if claims is not None:
@@ -493,12 +493,12 @@ class Fetcher:
         key = batch.target.key
         if isinstance(error, (VersionChanged, NotFound)) and not isinstance(error, ChunkNotFound):
             batch.target.changed()
-            error = VersionChanged(f"{key.root}/{key.path} has changed at its publisher")
+            error = VersionChanged(f"{key.root}/{batch.target.path} has changed at its publisher")
         elif isinstance(error, UpstreamUnavailable):
             batch.target.lost()
         elif isinstance(error, UpstreamInvalid):
             self._quarantined[key] = time.monotonic() + _QUARANTINE_S
-            log.warning("version is quarantined", path=f"{key.root}/{key.path}", reason=str(error))
+            log.warning("version is quarantined", path=f"{key.root}/{batch.target.path}", reason=str(error))
         for flight in batch.flights.values():
             if not flight.arrived.done():
                 flight.arrived.set_exception(error)
@@ -594,7 +594,8 @@ class Fetcher:
             # From here on readers find it in the cache; without one, they fetch it again.
             self._flights.pop((batch.target.key, one.nchunk, ()), None)
 
-    def _check_quarantine(self, key: VersionKey) -> None:
+    def _check_quarantine(self, target: Target) -> None:
+        key = target.key
         until = self._quarantined.get(key)
         if until is None:
             return
@@ -603,7 +604,7 @@ class Fetcher:
             del self._quarantined[key]
             return
         raise UpstreamInvalid(
-            f"The publisher of {key.root} sends wrong data for {key.path}; it is asked again in a while",
+            f"The publisher of {key.root} sends wrong data for {target.path}; it is asked again in a while",
             retry_after_s=left,
         )
 
