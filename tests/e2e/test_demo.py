@@ -116,7 +116,7 @@ def test_a_taken_port_is_said_in_one_line(directory: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port - 1)):
         run = Demo(directory, port)
-        said = run.popen.communicate(timeout=30)[0]
+        said = run.popen.communicate(timeout=60)[0]
     assert run.popen.returncode == 1
     complaint = said.splitlines()[-1]
     assert f"port {port - 1} (publisher of foo) is taken" in complaint

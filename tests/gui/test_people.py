@@ -217,7 +217,7 @@ def test_a9_an_identity_is_linked_signs_in_and_is_unlinked(visit: Open, provider
 
 def test_n7_events_go_on_where_a_reader_left_off(site: Site, source: Path) -> None:
     write(source / "events/first.b2nd", np.array(1))
-    with httpx.Client(base_url=site.subscriber.url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=site.subscriber.url, trust_env=False, timeout=60) as client:
         first = _next_change(client, {}, "events/first.b2nd", source)
         write(source / "events/missed.b2nd", np.array(2))
         found = _read(client, {"Last-Event-ID": first}, "events/missed.b2nd")

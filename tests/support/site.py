@@ -154,7 +154,7 @@ class Site:
         publisher = self.publishers[root]
         identity = make_identity(self.subscriber.statedir, Role.SUBSCRIBER)
         auth = identity.auth(audience_of(publisher.http))
-        response = httpx.get(f"{publisher.url}/api/manifest", auth=auth, trust_env=False, timeout=30)
+        response = httpx.get(f"{publisher.url}/api/manifest", auth=auth, trust_env=False, timeout=60)
         response.raise_for_status()
         return response.text.splitlines()
 

@@ -113,6 +113,23 @@ def test_files_go_up_and_come_back(as_user, tmp_path):
     assert not [path for path in json.loads(as_user("ls", "@personal", "--json")) if path.startswith("cli")]
 
 
+def test_datasets_are_found_by_words(cat2cli):
+    assert (
+        cat2cli("search", "ds-4d", "--root", "foo").stdout == "foo/dir2/ds-4d.b2nd  complex128 (2, 3, 4, 5)  1.88 KiB\n"
+    )
+    found = json.loads(cat2cli("find", "int64", "--kind", "1d", "--json").stdout)
+    assert found
+    assert all(entry["dtype"] == "int64" and len(entry["shape"]) == 1 for entry in found)
+    few = cat2cli("search", "--root", "foo", "--limit", "2")
+    assert (len(few.stdout.splitlines()), few.stderr) == (2, "There are more than 2: --limit, or --all\n")
+    everything = cat2cli("search", "--root", "foo", "--all", "--json")
+    assert {entry["path"] for entry in json.loads(everything.stdout)} == {
+        f"foo/{path}" for path in cat2cli("list", "foo").stdout.splitlines()
+    }
+    nowhere = cat2cli("search", "--root", "nope")
+    assert (nowhere.returncode, nowhere.stderr) == (1, "Error: nope not known by the broker\n")
+
+
 def test_users_and_their_groups_and_rights(as_user, cat2cli):
     message = as_user("adduser", "ada@example.com")
     password = message.rpartition("password='")[2].partition("'")[0]
@@ -201,7 +218,7 @@ def test_a_shell_completes_commands_and_paths(sample_site: Site, tmp_path, line,
             "COMP_POINT": str(len(line)),
         }
     )
-    subprocess.run([program("cat2cli")], env=env, check=True, capture_output=True, timeout=30)
+    subprocess.run([program("cat2cli")], env=env, check=True, capture_output=True, timeout=60)
     assert reply.read_text().split("\n") == expected
 
 
@@ -209,7 +226,7 @@ def test_output_that_nobody_reads_to_its_end_is_no_error(sample_site: Site, tmp_
     reader, writer = os.pipe()
     os.close(reader)
     command = [program("cat2cli"), "--subscriber", sample_site.subscriber.url, "ls", "foo"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment(), timeout=30, check=False)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=environment(), timeout=60, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
 

@@ -23,7 +23,7 @@ from caterva2_service.messaging import Bus, Subscription
 from caterva2_service.settings import NatsSettings
 from tests.support.nats import NatsServer
 from tests.support.ports import free_port
-from tests.support.processes import Service, wait_until
+from tests.support.processes import BUSY, Service, wait_until
 
 blosc2 = pytest.importorskip("blosc2")
 
@@ -45,9 +45,9 @@ class Followed:
 
     async def until(self, done: Callable[[list[DatasetEvent]], object], timeout_s: float = 10) -> list[DatasetEvent]:
         """Collect events until `done` says so, and return all."""
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + timeout_s * BUSY
         while not done(self.events):
-            assert time.monotonic() < end, f"not within {timeout_s} s; events: {self.told()}"
+            assert time.monotonic() < end, f"not within {timeout_s * BUSY} s; events: {self.told()}"
             for delivery in await self.subscription.fetch(256, timeout_s=0.2):
                 self.events.append(delivery.event)
                 await delivery.ack()
@@ -73,7 +73,7 @@ class Served:
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """Ask by HTTP."""
-        with httpx.Client(base_url=self.url, trust_env=False, timeout=10) as http:
+        with httpx.Client(base_url=self.url, trust_env=False, timeout=60) as http:
             return http.get(path, **options)
 
     def list(self) -> list[str]:

@@ -75,7 +75,7 @@ def beside(change: Callable[[int], None], publisher: Publisher, swaps: int) -> l
     worker = threading.Thread(target=work)
     worker.start()
     results: list[set[int] | str] = []
-    with httpx.Client(base_url=publisher.url, trust_env=False, timeout=30) as http:
+    with httpx.Client(base_url=publisher.url, trust_env=False, timeout=60) as http:
         for _ in itertools.takewhile(lambda _: not done.is_set(), itertools.count()):
             results.append(read_all(http))
     worker.join()
@@ -145,7 +145,7 @@ def test_a_reader_who_goes_away_leaves_the_source_to_the_next(publisher: Publish
         ):
             next(answer.iter_raw(100_000))
         before = before or len(list(descriptors.iterdir()))
-    whole = httpx.post(f"{publisher.url}/api/chunks/big.b2nd", json={"ranges": [[0, 64]]}, trust_env=False, timeout=30)
+    whole = httpx.post(f"{publisher.url}/api/chunks/big.b2nd", json={"ranges": [[0, 64]]}, trust_env=False, timeout=60)
     decoder = wire.FrameDecoder()
     assert [frame.index for frame in decoder.feed(whole.content)] == list(range(64))
     decoder.close()

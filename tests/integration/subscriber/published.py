@@ -66,7 +66,7 @@ def wait_cached(service: Service, path: str) -> None:
 
 def subscribe(service: Service, root: str, *, count: int | None = None) -> None:
     """Let a subscriber follow a root, and wait until it lists `count` paths (any number above 0 by default)."""
-    httpx.post(f"{service.url}/api/subscribe/{root}", trust_env=False, timeout=30).raise_for_status()
+    httpx.post(f"{service.url}/api/subscribe/{root}", trust_env=False, timeout=60).raise_for_status()
     wait_until(
         lambda: (n := len(paths(service, root))) and (count is None or n == count),
         timeout_s=20,

@@ -63,7 +63,7 @@ def test_a_root_is_listed_only_after_it_is_subscribed_to(site: Site) -> None:
     assert sub.get("/api/list/nope").json()["detail"] == "nope not known by the broker"
     assert httpx.post(f"{sub.url}/api/subscribe/nope").json()["detail"] == "nope not known by the broker"
     for _ in range(2):
-        answer = httpx.post(f"{sub.url}/api/subscribe/foo", timeout=30)
+        answer = httpx.post(f"{sub.url}/api/subscribe/foo", timeout=60)
         assert (answer.status_code, answer.json()) == (200, "Ok")
     assert sub.get("/api/list/foo").json() == ["README.md", "a.b2nd", "sub/b.b2nd"]
     assert sub.get("/api/list/foo/sub/").json() == ["b.b2nd"]
@@ -135,7 +135,7 @@ def test_f6_with_the_publisher_down_the_cache_answers_and_the_rest_is_an_honest_
     np.testing.assert_array_equal(fetch(sub, "foo/a.b2nd", "0:10"), first)
     pub.kill()
     np.testing.assert_array_equal(fetch(sub, "foo/a.b2nd", "0:10"), first)
-    answer = sub.get("/api/fetch/foo/a.b2nd", params={"slice_": "20:30"}, timeout=30)
+    answer = sub.get("/api/fetch/foo/a.b2nd", params={"slice_": "20:30"}, timeout=60)
     assert answer.status_code == 504
     assert answer.json() == {"code": "upstream_unavailable", "detail": "The publisher cannot be reached"}
     # From here on the subscriber knows, and says so.

@@ -51,14 +51,14 @@ def pub(running: tuple[Site, Path]) -> Service:
 
 @pytest.fixture
 def admin(running: tuple[Site, Path]) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running[0].subscriber.url, trust_env=False, timeout=30) as http:
+    with httpx.Client(base_url=running[0].subscriber.url, trust_env=False, timeout=60) as http:
         http.post("/auth/jwt/login", data={"username": USER, "password": PASSWORD})
         yield http
 
 
 async def test_f23_fifty_readers_of_one_cold_chunk_cost_one_fetch(sub: Service, pub: Service) -> None:
     before, chunks = chunk_requests(pub), counter(sub, "link_chunks_total")
-    async with httpx.AsyncClient(base_url=sub.url, trust_env=False, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=sub.url, trust_env=False, timeout=60) as http:
         answers = await asyncio.gather(
             *(http.get("/api/fetch/foo/cold.b2nd", params={"slice_": f"0:50,{n % 25}:50"}) for n in range(50))
         )

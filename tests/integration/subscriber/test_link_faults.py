@@ -65,7 +65,7 @@ def cold(running: tuple[Site, Path, Proxy], proxy: Proxy) -> str:
 
 
 def answers(sub: Service, path: str, slice_: str) -> bool:
-    return sub.get(f"/api/fetch/{path}", params={"slice_": slice_}, timeout=30).status_code == 200
+    return sub.get(f"/api/fetch/{path}", params={"slice_": slice_}, timeout=60).status_code == 200
 
 
 WHOLE = noise(200, 256, seed=7)

@@ -45,7 +45,7 @@ def workers(service: Service) -> set[int]:
 
 def answering(service: Service, count: int = 40) -> list[httpx.Response]:
     """Ask for the same thing over many new connections, so that every worker answers some of them."""
-    return [httpx.get(f"{service.url}/api/list/foo", trust_env=False, timeout=30) for _ in range(count)]
+    return [httpx.get(f"{service.url}/api/list/foo", trust_env=False, timeout=60) for _ in range(count)]
 
 
 async def test_f23_fifty_readers_of_two_workers_cost_one_fetch(site: Site, sub: Service) -> None:

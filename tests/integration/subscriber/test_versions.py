@@ -127,7 +127,7 @@ class Versions(RuleBasedStateMachine):
     # --- what goes wrong ---------------------------------------------------------------------
     @rule(name=names)
     def evict(self, name: str) -> None:
-        with httpx.Client(base_url=self.site.subscriber.url, trust_env=False, timeout=30) as http:
+        with httpx.Client(base_url=self.site.subscriber.url, trust_env=False, timeout=60) as http:
             http.post("/auth/jwt/login", data={"username": USER, "password": PASSWORD})
             http.post(f"/api/cache/free/foo/{name}").raise_for_status()
 

@@ -402,7 +402,7 @@ class writer:
         assert self._process.stdout.readline() == "open\n"
 
     def __exit__(self, *exc: object) -> None:
-        self._process.communicate("\n", timeout=30)
+        self._process.communicate("\n", timeout=60)
         assert self._process.returncode == 0
 
 

@@ -30,7 +30,7 @@ def server() -> Iterator[str]:
 
 def check(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "caterva2_service.healthcheck", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment or None, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, env=environment or None, timeout=60)
 
 
 def test_a_ready_service_is_healthy(server: str) -> None:

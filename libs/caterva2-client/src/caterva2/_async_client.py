@@ -130,6 +130,32 @@ class AsyncClient(BaseClient):
         """Return the sorted paths of the datasets and files at or below `path`, relative to it."""
         return await self._run(operations.get_list(path))
 
+    async def search(
+        self, words: str = "", *, root: str = "", kind: str = "", newest: bool = False, limit: int | None = 100
+    ) -> list[dict[str, Any]]:
+        """Find datasets and files in the roots that the subscriber follows and this user may read.
+
+        Parameters
+        ----------
+        words
+            Words that must all be found in path, type (``float32``), shape (``1030x1065``) or attributes
+            (``units=mA``).
+        root
+            Only in this root.
+        kind
+            Only ``1d``, ``2d`` or ``nd`` arrays, ``table`` or ``file``.
+        newest
+            By time of change, the newest first and 10,000 at most, instead of by path.
+        limit
+            At most so many; None for all.
+
+        Returns
+        -------
+        list of dict
+            ``path``, ``kind``, ``dtype``, ``shape``, ``nbytes``, ``mtime`` (Unix time in seconds) and ``etag`` of each.
+        """
+        return await self._run(operations.search(words, root=root, kind=kind, newest=newest, limit=limit))
+
     async def get_info(self, path: PathLike) -> dict[str, Any]:
         """Return what the subscriber knows of a dataset or file."""
         return await self._run(operations.get_info(path))

@@ -13,6 +13,8 @@ from . import slices
 from ._address import PathLike, as_text, quote_path, remote_path
 from ._transport import Attachment, Call, Operation, Sink, parse_json
 
+_MAX_PAGE = 10_000
+
 
 def _url(endpoint: str, path: PathLike) -> str:
     return f"/api/{endpoint}/{quote_path(remote_path(path))}"
@@ -43,6 +45,21 @@ def get_subscriptions() -> Operation[list[dict[str, Any]]]:
 def get_list(path: PathLike) -> Operation[list[str]]:
     """Paths of the datasets and files at or below `path`, relative to it."""
     return parse_json((yield Call("GET", _url("list", path))), list)
+
+
+def search(words: str, *, root: str, kind: str, newest: bool, limit: int | None) -> Operation[list[dict[str, Any]]]:
+    """Datasets and files by name, type, shape and attributes, page by page until there are `limit`."""
+    params = {"q": words, "root": root, "kind": kind, "sort": "-mtime" if newest else "path"}
+    found: list[dict[str, Any]] = []
+    after: str | None = ""
+    while after is not None and (limit is None or len(found) < limit):
+        # The newest come in one page, which has no next one.
+        size = _MAX_PAGE if limit is None else min(limit - len(found), _MAX_PAGE)
+        asked = {**params, "limit": str(size), **({"after": after} if after else {})}
+        page = parse_json((yield Call("GET", "/api/search", params=asked)), dict)
+        found += page["entries"]
+        after = page["next"]
+    return found
 
 
 def info_response(path: PathLike) -> Operation[httpx.Response]:

@@ -1,4 +1,4 @@
-"""Commands that tell what is there: roots, subscribe, list, info, url."""
+"""Commands that tell what is there: roots, subscribe, list, search, info, url."""
 
 from __future__ import annotations
 
@@ -64,6 +64,29 @@ def tree(client: Client, args: argparse.Namespace) -> None:
     print(args.root)
     for line in draw_tree(found):
         print(line)
+
+
+def search(client: Client, args: argparse.Namespace) -> None:
+    """Print what is found by words."""
+    limit = None if args.all else args.limit
+    asked = None if limit is None else limit + 1
+    found = client.search(" ".join(args.words), root=args.root, kind=args.kind, newest=args.newest, limit=asked)
+    more = limit is not None and len(found) > limit
+    found = found[:limit]
+    if args.json:
+        print_json(found)
+    else:
+        for entry in found:
+            shape = "" if entry["shape"] is None else f"  {entry['dtype']} {tuple(entry['shape'])}"
+            print(f"{entry['path']}{shape}  {human_size(entry['nbytes'])}")
+    if more:
+        print(f"There are more than {limit}: --limit, or --all", file=sys.stderr)
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError("must be a number from 1 on")
+    return int(text)
 
 
 def draw_tree(paths: list[str]) -> Iterator[str]:
@@ -191,6 +214,20 @@ COMMANDS = (
         "Show the datasets and files of a root or directory as a tree",
         (argument("root", help="a root, or a path below it"),),
         aliases=("tr",),
+    ),
+    Command(
+        "search",
+        search,
+        "Find datasets and files by words in paths, types (float32), shapes (1030x1065) and attributes (units=mA)",
+        (
+            argument("words", nargs="*", help="words that must all be found"),
+            argument("--root", default="", help="only in this root"),
+            argument("--kind", default="", choices=("1d", "2d", "nd", "table", "file"), help="only of this kind"),
+            argument("--newest", action="store_true", help="by time of change, the newest first"),
+            argument("--limit", type=_positive, default=100, help="at most so many (default: 100)"),
+            argument("--all", action="store_true", help="all of them"),
+        ),
+        aliases=("find",),
     ),
     Command("info", info, "Show what is known of a dataset", (DATASET,)),
     Command("url", url, "Print the URL of a dataset", (DATASET,)),
