@@ -179,7 +179,9 @@ def test_an_error_is_one_line_and_exit_code_1(run, tmp_path, argv, message):
     assert out == "" or out == "Getting info for foo/nope\n"
 
 
-@pytest.mark.parametrize("argv", [[], ["nope"], ["--subscriber", "localhost:8002", "roots"], ["info"], ["search", "--limit", "0"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["nope"], ["--subscriber", "localhost:8002", "roots"], ["info"], ["search", "--limit", "0"]]
+)
 def test_wrong_use_is_exit_code_2(run, argv):
     with pytest.raises(SystemExit) as caught:
         run(*argv)

@@ -79,9 +79,9 @@ async def search(
     Words are looked for in paths, types (`float32`), shapes (`1030x1065`) and attributes (`units=mA`). ``pending``
     files of users are so new that they are found by their names only, for a moment.
     """
-    roots = [check_root(root)] if root else await _readable(context, principal)
-    if root and not await context.rights.readable(principal, root):
-        raise RootNotFound(f"{root} not known by the broker")
+    if root:
+        await _require_known(context, principal, check_root(root))
+    roots = [root] if root else await _readable(context, principal)
     found: list[Summary] = []
     pending = 0
     for name in roots:
@@ -111,13 +111,19 @@ async def browse_path(
     """Answer with the ``folders`` (name, number of datasets, bytes) and a page of the ``entries``."""
     root, rel = split(path)
     path = f"{root}/{rel}" if rel else root
-    await context.rights.require_read(principal, root)
-    if root not in SPECIAL_ROOTS:
-        await context.tracking.require_known(root)
+    await _require_known(context, principal, root)
     held = await context.index.summaries(principal, root)
     folders, entries = await context.threads.run(browse, held.summaries, path)
     shown = [] if after else [{"name": f.name, "count": f.count, "nbytes": f.nbytes} for f in folders]
     return _page({"path": path, "folders": shown}, *page_of(entries, after, limit), accept_encoding)
+
+
+async def _require_known(context: Context, principal: Principal, root: str) -> None:
+    """Raise RootNotFound for a root that is not there, and in the same words for one that is hidden."""
+    if not await context.rights.readable(principal, root):
+        raise RootNotFound(f"{root} not known by the broker")
+    if root not in SPECIAL_ROOTS:
+        await context.tracking.require_known(root)
 
 
 async def _readable(context: Context, principal: Principal) -> list[str]:
