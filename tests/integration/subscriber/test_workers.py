@@ -48,6 +48,16 @@ def forks() -> set[int]:
     return found
 
 
+def helpers() -> set[psutil.Process]:
+    """Return the processes from which those that evaluate are forked, one for each sandbox that is in use."""
+    found: set[psutil.Process] = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "caterva2_formats.sandbox_worker" in child.cmdline():
+                found.add(child)
+    return found
+
+
 @pytest.fixture
 def workers(sandbox: Sandbox) -> Iterator[Workers]:
     opened = Workers(sandbox, size=1, limits=Limits(deadline_s=60.0, memory_bytes=2**30))
@@ -166,12 +176,12 @@ async def test_u2_sorting_that_takes_too_long_is_ended(sandbox: Sandbox, threads
 # --- processes that die ---------------------------------------------------------------------
 async def test_u9_the_next_expression_works_when_the_helper_was_killed() -> None:
     sandbox = Sandbox()
-    before = set(psutil.Process().children())
+    before = helpers()
     workers = Workers(sandbox, size=1, limits=Limits(deadline_s=60.0))
     a = np.arange(3.0)
     try:
         await asyncio.to_thread(workers.warm_up)
-        (helper,) = set(psutil.Process().children()) - before
+        (helper,) = helpers() - before
         assert not helper.children(), "warm, and nothing is forked before it is needed"
         assert np.frombuffer(await workers.evaluate(question("a + 1", a.shape), [a], a.nbytes)).tolist() == [1, 2, 3]
         evaluating = helper.children()
@@ -190,16 +200,14 @@ async def test_u9_a_site_keeps_the_helper_ready_and_says_how_files_are_confined(
     monkeypatch.setattr(opening, "WARM_AFTER_S", 0.0)
     monkeypatch.setattr(opening, "CHECK_S", 0.05)
     caplog.set_level("INFO")
-    before = set(psutil.Process().children())
+    before = helpers()
     app = create_app(SubscriberSettings(statedir=tmp_path, secret=SECRET, register=True))
 
     async def new_helper(known: set[psutil.Process]) -> psutil.Process:
         async with asyncio.timeout(60):
-            while True:
-                found = {p for p in psutil.Process().children() if p.is_running() and p.status() != "zombie"} - known
-                if found:
-                    return found.pop()
+            while not helpers() - known:
                 await asyncio.sleep(0.05)
+        return (helpers() - known).pop()
 
     async with LifespanManager(app, startup_timeout=60):
         helper = await new_helper(before)
