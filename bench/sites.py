@@ -60,6 +60,15 @@ class Traffic:
         return sum(count for path, count in self.requests.items() if path in kinds)
 
 
+@dataclass(frozen=True)
+class Held:
+    """What a service holds open, each counted."""
+
+    files: int
+    threads: int
+    locks: int
+
+
 @dataclass
 class Site:
     """A broker, publishers behind a link, and a subscriber. This is our own; the others differ in a few things."""
@@ -262,6 +271,17 @@ class Site:
         status = Path(f"/proc/{self.processes[name].pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
+    def held(self, name: str = "subscriber") -> Held:
+        """Return what a process and its children hold open."""
+        tree = self._tree(name)
+        # Locks of open file descriptions are listed with the descriptors that hold them.
+        infos = [info for each in tree for info in Path(f"/proc/{each.pid}/fdinfo").iterdir()]
+        return Held(
+            files=sum(each.num_fds() for each in tree),
+            threads=sum(each.num_threads() for each in tree),
+            locks=sum(_text(info).count("\nlock:") for info in infos),
+        )
+
     def _tree(self, name: str) -> list[psutil.Process]:
         parent = psutil.Process(self.processes[name].pid)
         return [parent, *parent.children(recursive=True)]
@@ -363,6 +383,13 @@ def _request(port: int, path: str, method: str = "GET", body: bytes | None = Non
         raise AssertionError(f"{path}: {error.code} {error.read()[:200]!r}") from None
     except TimeoutError:
         raise AssertionError(f"{path}: no answer within {timeout_s:.0f} s") from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def _counts(port: int) -> Traffic:

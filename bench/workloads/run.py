@@ -27,14 +27,14 @@ class Effort:
     upload: int
     """Bytes of the file that is uploaded."""
     soak_s: float
-    """Seconds of mixed load; 0 for none."""
+    """Seconds of mixed load."""
     catalogue_s: float
     """Longest time that the original is given to take in a catalogue."""
     minutes: float
     """After these nothing more is begun."""
 
 
-SHORT = Effort(rounds=2, seconds=1, changes=50, patience_s=3, upload=2**29, soak_s=0, catalogue_s=120, minutes=15)
+SHORT = Effort(rounds=2, seconds=1, changes=50, patience_s=3, upload=2**29, soak_s=60, catalogue_s=120, minutes=15)
 LONG = Effort(rounds=5, seconds=4, changes=100, patience_s=75, upload=2**31, soak_s=600, catalogue_s=900, minutes=90)
 
 

@@ -14,6 +14,8 @@ from .run import Run
 
 PIECE = 2**20
 LARGEST_MB = 300
+REST_S = 3
+"""Seconds after which a service at rest has given free memory back."""
 
 
 def memory(run: Run) -> Iterator[Row]:
@@ -58,18 +60,28 @@ def upload(run: Run) -> Iterator[Row]:
 
 
 def soak(run: Run) -> Iterator[Row]:
-    """Minutes of small and large reads and of listings; memory is compared with that after a tenth of them."""
-    if not run.effort.soak_s or not run.site.is_ours:
+    """Minutes of small and large reads and of listings; what is held is compared with that after a tenth of them."""
+    if not run.site.is_ours:
         return
     large = [run.fetch("data", "large.b2nd", f"{n}:{n + 150}, 203:408, :") for n in range(0, 800, 50)]
     paths = [*run.windows("small.b2nd", 300), *large, "/api/list/data", "/api/info/data/large.b2nd"]
     name = f"B8 {run.effort.soak_s / 60:g} minutes of mixed reads"
     load.hammer(run.site, paths, clients=8, seconds=run.effort.soak_s / 10)
-    early = run.site.resident_mb()
+    time.sleep(REST_S)
+    early, held = run.site.resident_mb(), run.site.held()
     found = load.hammer(run.site, paths, clients=8, seconds=run.effort.soak_s * 0.9)
+    time.sleep(REST_S)
     yield Figure(name, found.per_s, "req/s", more_is_better=True)
     yield Figure(f"{name}, p99", found.p99_ms, "ms")
     yield Figure(f"{name}, growth of the subscriber", run.site.resident_mb() - early, "MB", at_most(15))
+    now = run.site.held()
+    for what, before, after, more in (
+        ("open files", held.files, now.files, 16),
+        ("threads", held.threads, now.threads, 4),
+        ("locks", held.locks, now.locks, 2),
+    ):
+        yield Figure(f"{name}, {what} at the start", before, "")
+        yield Figure(f"{name}, {what} at the end", after, "", at_most(before + more))
 
 
 def _write(file: Path, size: int) -> None:
