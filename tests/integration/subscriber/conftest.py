@@ -98,7 +98,7 @@ async def start(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[Start]:
             cache = {"directory": tmp_path / f"cache{next(numbers)}"}
             settings = {"statedir": tmp_path / "sub", "secret": SECRET, "cache": cache, **settings}
             app = create_app(SubscriberSettings(**settings), sandbox=sandbox)
-            manager = await stack.enter_async_context(LifespanManager(app, startup_timeout=60))
+            manager = await stack.enter_async_context(LifespanManager(app, startup_timeout=60, shutdown_timeout=60))
             return Site(app.state.context, manager.app)
 
         yield start_site

@@ -36,7 +36,7 @@ async def test_large_slices_are_worked_on_outside_of_the_event_loop(tmp_path: Pa
     codec_threads: set[str] = set()
     loop_thread = threading.current_thread().name
     async with (
-        LifespanManager(app, startup_timeout=60) as manager,
+        LifespanManager(app, startup_timeout=60, shutdown_timeout=60) as manager,
         httpx.AsyncClient(transport=httpx.ASGITransport(manager.app), base_url="http://localhost", timeout=60) as http,
     ):
         import caterva2_subscriber.reading as reading

@@ -183,7 +183,7 @@ async def test_a_restart_opens_only_what_changed_meanwhile(tmp_path: Path, sandb
 @asynccontextmanager
 async def running(settings: SubscriberSettings, sandbox: Sandbox) -> AsyncIterator[Site]:
     app = create_app(settings, sandbox=sandbox)
-    async with LifespanManager(app, startup_timeout=60) as manager:
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60) as manager:
         yield Site(app.state.context, manager.app)
 
 

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ async def subscriber(site: Site, directory: Path, sandbox: Sandbox) -> AsyncIter
     host, _, port = site.broker.http.rpartition(":")
     settings = SubscriberSettings(statedir=directory, broker=Address(host, int(port)), login=False)
     app = create_app(settings, sandbox=sandbox)
-    async with LifespanManager(app, startup_timeout=60):
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         yield app.state.context
 
 
@@ -97,36 +98,65 @@ async def same(site: Site, context: Context) -> None:
             await asyncio.sleep(0.2)
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How much happens while events are lost."""
+
+    lives: int
+    """Starts of the subscriber."""
+    changes: int
+    """Files written or removed in each of them."""
+    files: int
+    pace_s: float
+    """Pause behind every tenth change."""
+
+
 @pytest.mark.timeout(400)
 async def test_t6_lost_doubled_and_late_events_end_in_equal_catalogues(
     tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = Losses(0.05)
     losses.install(monkeypatch)
-    data = tmp_path / "data"
+    await _change_and_lose(tmp_path, sandbox, Rounds(lives=3, changes=150, files=60, pace_s=0.1))
+    assert min(losses.counts[each] for each in ("lost", "doubled")) > 0, losses.counts
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+async def test_t6_a_hundred_thousand_changes_end_in_equal_catalogues(
+    tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = Losses(0.01)
+    losses.install(monkeypatch)
+    await _change_and_lose(tmp_path, sandbox, Rounds(lives=11, changes=9100, files=2000, pace_s=0.01))
+    assert min(losses.counts[each] for each in ("lost", "doubled", "swapped")) > 0, losses.counts
+
+
+async def _change_and_lose(directory: Path, sandbox: Sandbox, rounds: Rounds) -> None:
+    """Change files while a subscriber starts and stops; its catalogue ends equal, each version having come once."""
+    data = directory / "data"
     data.mkdir()
     (data / "first.txt").write_text("first")
     numbers = random.Random(2)
-    with Site(tmp_path / "site") as site:
+    with Site(directory / "site") as site:
         await asyncio.to_thread(site.start, foo=data)
         applied: list[Change] = []
-        for life in range(3):
-            async with subscriber(site, tmp_path / "lossy", sandbox) as context:
+        for life in range(rounds.lives):
+            async with subscriber(site, directory / "lossy", sandbox) as context:
                 await context.tracking.subscribe("foo")
                 with context.tracking.changes.subscribe() as changes:
                     collecting = asyncio.create_task(_collect(changes, applied))
-                    for number in range(150):
-                        place = data / f"{numbers.randrange(60)}.txt"
+                    for number in range(rounds.changes):
+                        place = data / f"{numbers.randrange(rounds.files)}.txt"
                         if place.exists() and numbers.random() < 0.3:
                             place.unlink()
                         else:
                             place.write_text(f"{life} {number}")
                         if number % 10 == 0:
-                            await asyncio.sleep(0.1)
-                    if life == 2:
+                            await asyncio.sleep(rounds.pace_s)
+                    if life == rounds.lives - 1:
                         await same(site, context)
                     collecting.cancel()
-    assert min(losses.counts[each] for each in ("lost", "doubled")) > 0, losses.counts
     effects = Counter((change.path, change.etag) for change in applied if change.etag is not None)
     assert max(effects.values()) == 1, "the same version was applied twice"
 
@@ -138,21 +168,34 @@ async def _collect(changes: AsyncIterator[Change], applied: list[Change]) -> Non
 
 @pytest.mark.timeout(400)
 def test_t7_a_subscriber_that_was_away_longer_than_events_are_kept_catches_up(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    for number in range(1000):
+    _be_away_for_long(tmp_path, 1000)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+def test_t7_a_subscriber_of_ten_thousand_datasets_catches_up(tmp_path: Path) -> None:
+    _be_away_for_long(tmp_path, 10_000)
+
+
+def _be_away_for_long(directory: Path, count: int) -> None:
+    """Change three tenths of a root and remove one while its subscriber is away, and lose all events."""
+    data = directory / "data"
+    for number in range(count):
         place = data / str(number % 10) / f"{number}.txt"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(str(number))
-    with Site(tmp_path / "site").start(foo=data) as site:
+    changed, removed = range(count * 3 // 10), range(count * 3 // 10, count * 4 // 10)
+    with Site(directory / "site").start(foo=data) as site:
         sub = site.subscriber
         subscribe(sub, "foo")
-        assert len(paths(sub, "foo")) == 1000
+        assert len(paths(sub, "foo")) == count
         sub.kill()
-        for number in range(300):
+        for number in changed:
             (data / str(number % 10) / f"{number}.txt").write_text("changed")
-        for number in range(300, 400):
+        for number in removed:
             (data / str(number % 10) / f"{number}.txt").unlink()
-        wait_until(lambda: len(published(site)) == 900, timeout_s=60, what="the publisher sees what is gone")
+        left = count - len(removed)
+        wait_until(lambda: len(published(site)) == left, timeout_s=60, what="the publisher sees what is gone")
         asyncio.run(_forget_all_events(site))
         (data / "last.txt").write_text("last")
         wait_until(lambda: "last.txt" in published(site), timeout_s=60, what="the publisher sees the last one")
@@ -160,8 +203,9 @@ def test_t7_a_subscriber_that_was_away_longer_than_events_are_kept_catches_up(tm
         wait_until(
             lambda: sorted(paths(sub, "foo")) == sorted(published(site)), timeout_s=60, what="the subscriber caught up"
         )
-        versions = {path: sub.get(f"/api/info/foo/{path}").json()["version"] for path in ("0/0.txt", "9/999.txt")}
-        assert versions == {path: published(site)[path] for path in versions}
+        names = ["0/0.txt", f"9/{count - 1}.txt"]
+        versions = {path: sub.get(f"/api/info/foo/{path}").json()["version"] for path in names}
+        assert versions == {path: published(site)[path] for path in names}
 
 
 async def _forget_all_events(site: Site) -> None:

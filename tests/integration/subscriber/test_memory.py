@@ -32,7 +32,7 @@ async def test_u2_no_answer_waits_for_ever_where_each_is_larger_than_all_memory(
         ("table.b2nd", {"filter": "a >= 200000"}, table[200_000:]),
     ]
     async with (
-        LifespanManager(app, startup_timeout=60) as manager,
+        LifespanManager(app, startup_timeout=60, shutdown_timeout=60) as manager,
         httpx.AsyncClient(transport=httpx.ASGITransport(manager.app), base_url="http://localhost", timeout=120) as http,
     ):
 

@@ -209,7 +209,7 @@ async def test_u9_a_site_keeps_the_helper_ready_and_says_how_files_are_confined(
                 await asyncio.sleep(0.05)
         return (helpers() - known).pop()
 
-    async with LifespanManager(app, startup_timeout=60):
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         helper = await new_helper(before)
         async with asyncio.timeout(60):
             while "foreign files are confined" not in caplog.text:

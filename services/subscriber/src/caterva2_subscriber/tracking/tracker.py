@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from .follower import Follower
 log = get_logger(__name__)
 
 FOLLOW_ALL = "*"
+_CANCEL_AGAIN_S = 0.5
 _FIRST_SYNC_S = 15.0
 """Seconds that a subscriber to a root waits for its catalogue."""
 
@@ -170,8 +171,7 @@ class Tracking:
         self._followers.pop(name, None)
         task = self._tasks.pop(f"follow {name}", None)
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end([task])
         await self._threads.run(self._catalog.mark_subscribed, name, False)
         if self._bus is not None:
             with contextlib.suppress(Unavailable):
@@ -232,10 +232,7 @@ class Tracking:
         self._spawn("alive", self._watch_alive(self._bus))
 
     async def _stop(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(self._tasks.values())
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
@@ -311,6 +308,19 @@ class Tracking:
             follower = self._followers.get(name)
             if follower is not None:
                 follower.heard(heartbeat)
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: `asyncio.wait_for` of Python 3.11, by which messages are awaited, loses a cancellation that
+    comes together with a message.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 def _locate(settings: NatsSettings, broker: Broker, catalog: Catalog, threads: Threads) -> Locate:
