@@ -22,6 +22,8 @@ from .log import get_logger
 from .metrics import Metrics
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+_SECRET_PART = re.compile(r"(/reset-password/)[^/]+")
+"""Links of mails end with a token that is as good as a password."""
 _QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 log = get_logger("caterva2.requests")
@@ -79,7 +81,7 @@ class RequestMiddleware:
                 self._record(scope, status, time.perf_counter() - start)
 
     async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
-        log.error("request failed", method=scope["method"], path=scope["path"], exc_info=error)
+        log.error("request failed", method=scope["method"], path=_shown(scope["path"]), exc_info=error)
         if started:
             # The status is out; ending without the last part of the body tells the client that it is incomplete.
             return
@@ -96,4 +98,10 @@ class RequestMiddleware:
         self._count.labels(scope["method"], route, str(status)).inc()
         self._seconds.labels(scope["method"], route).observe(seconds)
         if route not in _QUIET_ROUTES:
-            log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2))
+            path = _shown(scope["path"])
+            log.info("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 2))
+
+
+def _shown(path: str) -> str:
+    """Return a path without what nobody may read in a log."""
+    return _SECRET_PART.sub(r"\1...", path)
