@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from caterva2.errors import UpstreamUnavailable
+from caterva2.errors import UpstreamInvalid, UpstreamUnavailable
 from caterva2_formats.envelope import Line
 from caterva2_formats.pyramid import Plane
 from caterva2_service.outbound import OutboundRules
@@ -135,3 +136,43 @@ async def test_u2_a_request_for_a_view_ends_with_its_reader(ask: Callable[[Publi
         with pytest.raises(asyncio.CancelledError):
             await asking
         await gone.wait()
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+@pytest.mark.parametrize("ask", [lambda p: p.info("a", etag="v"), lambda p: p.digests("a", etag="v", ranges=[])])
+async def test_u4_a_small_answer_that_unpacks_to_a_large_one_is_not_unpacked(
+    ask: Callable[[Publisher], Awaitable[Any]], status: str, tmp_path: Path
+) -> None:
+    bomb = gzip.compress(b'"' + bytes(256 * 2**20) + b'"', 1)
+    asked_for: list[bytes] = []
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked_for.append((await reader.readuntil(b"\r\n\r\n")).lower())
+        head = f'HTTP/1.1 {status}\r\nETag: "v"\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n'
+        writer.write(head.encode() + bomb)
+        writer.close()
+
+    async with publisher_that(answers, tmp_path) as publisher:
+        with pytest.raises(UpstreamInvalid, match="an encoding that was not asked for"):
+            await ask(publisher)
+    assert b"accept-encoding: identity" in asked_for[0]
+
+
+async def test_u4_an_info_without_end_is_given_up(tmp_path: Path) -> None:
+    sent = 0
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nETag: "v"\r\nConnection: close\r\n\r\n[')
+        with suppress(ConnectionError):
+            while sent < 256:
+                writer.write(b"0," * 2**19)
+                await writer.drain()
+                sent += 1
+        writer.close()
+
+    async with publisher_that(answers, tmp_path) as publisher:
+        with pytest.raises(UpstreamInvalid, match="more than makes sense"):
+            await publisher.info("a", etag="v")
+    assert sent < 256, "it was read to its end"

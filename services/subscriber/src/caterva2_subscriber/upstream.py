@@ -55,6 +55,8 @@ log = get_logger(__name__)
 
 _MAX_FRAME = MAX_CHUNK_BYTES + 32
 _MAX_SKELETON = 64 * 2**20
+_MAX_WHOLE = 64 * 2**20
+"""Largest info, list of digests, or error."""
 _MAX_QUERY = 8000
 _MAKING_S = 600.0
 """Silence that is granted to a publisher who makes a pyramid of a large plane."""
@@ -169,7 +171,7 @@ class Publisher:
     async def info(self, path: str, *, etag: str) -> dict[str, Any]:
         """Return the info of the version `etag`. Raises VersionChanged if there is another one by now."""
         async with self._ask("GET", "/api/info/" + quote(path)) as response:
-            body = await response.aread()
+            body = await _whole_of(response)
             if response.headers.get("etag", "").strip('"') != etag:
                 raise VersionChanged(f"{path} has changed at its publisher")
         found = _json(body)
@@ -184,7 +186,7 @@ class Publisher:
         if len(query) <= _MAX_QUERY:
             url = f"{url}?chunks={query}"
         async with self._ask("GET", url, headers={"If-Match": f'"{etag}"'}) as response:
-            body = _json(await response.aread())
+            body = _json(await _whole_of(response))
         try:
             return [None if text is None else bytes.fromhex(text) for text in body["digests"]]
         except (KeyError, TypeError, ValueError):
@@ -294,7 +296,12 @@ class Publisher:
         limits = self._client.timeout
         timeout = limits if silence_s is None else httpx.Timeout(silence_s, connect=limits.connect, pool=limits.pool)
         request_id = current_request_id()
-        sent = {**(headers or {}), **({HEADER_REQUEST_ID: request_id} if request_id else {})}
+        # What unpacks to any size must not be unpacked in one go; only manifests, which are not, come compressed.
+        sent = {
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+            **({HEADER_REQUEST_ID: request_id} if request_id else {}),
+        }
         try:
             async with self._client.stream(method, url, headers=sent, content=content, timeout=timeout) as response:
                 self.breaker.succeeded()
@@ -333,9 +340,21 @@ async def _bytes_of(response: httpx.Response) -> AsyncIterator[bytes]:
         yield piece
 
 
+async def _whole_of(response: httpx.Response) -> bytes:
+    """Return a body that is read as a whole. Raises UpstreamInvalid for one that is packed or without end."""
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UpstreamInvalid("The publisher sent an encoding that was not asked for")
+    body = bytearray()
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > _MAX_WHOLE:
+            raise UpstreamInvalid("The publisher sent more than makes sense")
+    return bytes(body)
+
+
 async def _error_of(response: httpx.Response) -> Caterva2Error:
     """Return what the status of an answer means to the reader."""
-    body = _json(await response.aread(), strict=False)
+    body = _json(await _whole_of(response), strict=False)
     error = errors.from_body(response.status_code, body)
     if response.status_code == 412:
         return VersionChanged("The dataset has changed at its publisher")
