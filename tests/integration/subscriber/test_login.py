@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import statistics
 import time
 from email import message_from_bytes
 from email.message import Message
@@ -128,17 +127,22 @@ async def test_a3_answers_do_not_tell_who_has_an_account(site: Site) -> None:
     await accounts.change_user("off@example.com", active=False, superuser=None, actor="test", caller=_caller(0))
     seconds: dict[str, list[float]] = {}
     bodies = set()
-    for name, password in ((USER, "wrong password"), ("nobody@example.com", PASSWORD), ("off@example.com", PASSWORD)):
-        for i in range(8):
+    for i in range(8):
+        for name, password in (
+            (USER, "wrong password"),
+            ("nobody@example.com", PASSWORD),
+            ("off@example.com", PASSWORD),
+        ):
             begin = time.perf_counter()
             with pytest.raises(BadRequest) as caught:
                 await accounts.login(name, password, _caller(i))
             seconds.setdefault(name, []).append(time.perf_counter() - begin)
             bodies.add(caught.value.detail)
     assert bodies == {"LOGIN_BAD_CREDENTIALS"}
-    medians = [statistics.median(values) for values in seconds.values()]
+    # The shortest of each: what else the machine does only makes them longer.
+    shortest = [min(values) for values in seconds.values()]
     # Hashing takes tens of milliseconds; leaving it out would show as a multiple.
-    assert max(medians) < 2.5 * min(medians)
+    assert max(shortest) < 2.5 * min(shortest)
 
 
 def _caller(i: int):  # type: ignore[no-untyped-def]

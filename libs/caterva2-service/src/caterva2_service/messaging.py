@@ -37,6 +37,7 @@ from caterva2.events import (
     RootFact,
 )
 
+from .background import running
 from .health import Health
 from .log import get_logger
 from .metrics import Metrics
@@ -159,13 +160,10 @@ class Bus:
             nats_settings=nats_settings or NatsSettings(),
         )
         bus._health.set(PART, ok=False, detail="not connected yet")
-        task = asyncio.create_task(bus._stay_connected(), name="bus")
         try:
-            yield bus
+            async with running(bus._stay_connected(), name="bus"):
+                yield bus
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             await bus._disconnect()
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from caterva2.errors import Conflict, Unavailable
 from caterva2.events import RootFact
+from caterva2_service.background import running
 from caterva2_service.log import get_logger
 from caterva2_service.messaging import Bus
 
@@ -32,13 +33,8 @@ class Announcer:
     async def running(self) -> AsyncIterator[None]:
         """Do so in the background until the block ends."""
         self._bus.on_reconnect(self._connected)
-        task = asyncio.create_task(self._run(), name="announcer")
-        try:
+        async with running(self._run(), name="announcer"):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     def changed(self) -> None:
         """Say that the registry has changed."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from caterva2_service.background import running
 from caterva2_service.health import Health
 from caterva2_service.log import get_logger
 
@@ -30,13 +31,8 @@ async def watching(url: str | None, health: Health) -> AsyncIterator[None]:
         log.warning("whether the external NATS syncs every write is not known: set nats_monitor to its monitoring URL")
         yield
         return
-    task = asyncio.create_task(_watch(url, health), name="nats-monitor")
-    try:
+    async with running(_watch(url, health), name="nats-monitor"):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def _watch(url: str, health: Health) -> None:

@@ -21,6 +21,7 @@ from typing import Self
 
 from caterva2 import wire
 from caterva2_service.address import ANY_HOST, Address
+from caterva2_service.background import running
 from caterva2_service.files import write_private
 from caterva2_service.health import Health
 from caterva2_service.log import get_logger
@@ -98,13 +99,10 @@ class NatsProcess:
         """
         server = cls(directory, listen, accounts, health)
         health.set(PART, ok=False, detail="starting")
-        task = asyncio.create_task(server._supervise(), name="nats-server")
         try:
-            yield server
+            async with running(server._supervise(), name="nats-server"):
+                yield server
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             await server._stop()
 
     @property

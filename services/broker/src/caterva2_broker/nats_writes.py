@@ -12,6 +12,7 @@ import shutil
 from collections.abc import AsyncIterator
 
 from caterva2.errors import Unavailable
+from caterva2_service.background import running
 from caterva2_service.health import Health
 from caterva2_service.log import get_logger
 from caterva2_service.messaging import Bus
@@ -39,13 +40,8 @@ async def watching(bus: Bus, nats: NatsProcess | None, health: Health) -> AsyncI
     nats
         The broker's own server; an external one is only complained about.
     """
-    task = asyncio.create_task(_watch(bus, nats, health), name="nats-writes")
-    try:
+    async with running(_watch(bus, nats, health), name="nats-writes"):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def _watch(bus: Bus, nats: NatsProcess | None, health: Health) -> None:

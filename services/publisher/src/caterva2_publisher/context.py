@@ -17,6 +17,7 @@ from caterva2.errors import StorageFailed, Unavailable
 from caterva2_formats.base import DatasetSource, RootSource
 from caterva2_formats.directory import DirectoryRoot
 from caterva2_formats.roots import open_root
+from caterva2_service.background import running
 from caterva2_service.health import Health
 from caterva2_service.joining import Joined
 from caterva2_service.messaging import Bus
@@ -214,13 +215,8 @@ async def _in_background(work: Callable[[], Awaitable[None]], health: Health) ->
                 health.set(PART_TASKS, ok=False, detail="a background task failed: see the log")
                 await asyncio.sleep(RESTART_S)
 
-    task = asyncio.create_task(run())
-    try:
+    async with running(run(), name="background"):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _drain(outbox: Outbox, bus: Bus, root: str) -> None:

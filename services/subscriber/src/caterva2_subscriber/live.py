@@ -19,6 +19,7 @@ from uuid import UUID
 
 from caterva2.events import Operation
 from caterva2.wire import Root, RootState
+from caterva2_service.background import running
 
 from .auth.principal import Principal
 from .catalog import Change
@@ -80,15 +81,10 @@ class LiveEvents:
     async def open(cls, changes: Changes, roots: Callable[[], list[Root]]) -> AsyncIterator[Self]:
         """Take events down until left."""
         events = cls(changes, roots)
-        tasks = [asyncio.create_task(events._take_changes()), asyncio.create_task(events._watch_roots())]
-        try:
+        async with running(events._take_changes(), name="changes"), running(events._watch_roots(), name="roots"):
             # Changes that are made from now on are seen.
             await asyncio.sleep(0)
             yield events
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _take_changes(self) -> None:
         with self._changes.subscribe() as changes:

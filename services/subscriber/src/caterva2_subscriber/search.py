@@ -7,7 +7,6 @@ change, so that a keystroke costs a scan of short texts and no parsing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -19,6 +18,7 @@ from caterva2.errors import Caterva2Error, NotAContainer, NotFound
 from caterva2.events import Operation
 from caterva2.paths import PERSONAL, SPECIAL_ROOTS, split
 from caterva2.wire import Kind
+from caterva2_service.background import running
 from caterva2_service.threads import Threads
 
 from .auth.principal import Principal
@@ -86,14 +86,9 @@ class SearchIndex:
     ) -> AsyncIterator[Self]:
         """Follow changes until left."""
         index = cls(catalog, library, inventory, changes, threads)
-        following = asyncio.create_task(index._follow())
-        try:
+        async with running(index._follow(), name="search"):
             await asyncio.sleep(0)
             yield index
-        finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
 
     async def _follow(self) -> None:
         with self._changes.subscribe() as changes:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Self
 
 from caterva2.errors import Conflict, NotFound, PermissionDenied, RootNotFound, Unavailable
+from caterva2_service.background import running
 from caterva2_service.log import get_logger
 from caterva2_service.siblings import Answers, Siblings
 from caterva2_service.threads import Threads
@@ -114,12 +115,8 @@ class Subscriptions:
             configured=configured,
             siblings=siblings,
         )
-        comparing = asyncio.create_task(subscriptions._compare_for_ever(), name="subscriptions")
-        try:
+        async with running(subscriptions._compare_for_ever(), name="subscriptions"):
             yield subscriptions
-        finally:
-            comparing.cancel()
-            await asyncio.gather(comparing, return_exceptions=True)
 
     # --- for people ---------------------------------------------------------------------
     async def subscribe(self, principal: Principal, root: str, who: Who = Who.ME) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from caterva2.errors import NotFound, RootNotFound, Unavailable
 from caterva2.wire import Bus as BusAddress
 from caterva2.wire import Root, RootState
+from caterva2_service.background import end
 from caterva2_service.health import Health
 from caterva2_service.log import get_logger
 from caterva2_service.messaging import Bus, Locate
@@ -32,7 +33,6 @@ from .follower import Follower
 log = get_logger(__name__)
 
 FOLLOW_ALL = "*"
-_CANCEL_AGAIN_S = 0.5
 _FIRST_SYNC_S = 15.0
 """Seconds that a subscriber to a root waits for its catalogue."""
 
@@ -308,19 +308,6 @@ class Tracking:
             follower = self._followers.get(name)
             if follower is not None:
                 follower.heard(heartbeat)
-
-
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended.
-
-    Once is not enough: `asyncio.wait_for` of Python 3.11, by which messages are awaited, loses a cancellation that
-    comes together with a message.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 def _locate(settings: NatsSettings, broker: Broker, catalog: Catalog, threads: Threads) -> Locate:

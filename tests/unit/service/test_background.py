@@ -1,10 +1,10 @@
-"""What runs in the background of a subscriber, and how it ends."""
+"""What runs in the background of a service, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 
-from caterva2_subscriber.tracking.tracker import end
+from caterva2_service.background import end
 
 
 async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same() -> None:
