@@ -182,6 +182,14 @@ def test_every_dtype_is_shown_exactly(visit: Open) -> None:
         expect(cell, name).to_contain_text(expected)
 
 
+def test_a_browser_that_cannot_draw_shows_the_values(visit: Open) -> None:
+    page = visit("/")
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto("/d/lab/dtypes/double.b2nd?tab=display")
+    expect(page.get_by_text("This browser cannot draw")).to_be_visible()
+    expect(page.locator("#cell-1-0")).to_contain_text(every_dtype()["double"][1])
+
+
 def test_a_table_is_walked_filtered_sorted_and_copied(visit: Open) -> None:
     page = visit("/d/lab/tables/events.b2nd?tab=table", permissions=["clipboard-read", "clipboard-write"])
     grid = page.get_by_role("grid")

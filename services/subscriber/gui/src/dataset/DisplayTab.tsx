@@ -16,6 +16,7 @@ import { defaultMap, domainsOf, joined, missingNote } from '../vis/picture';
 import { Rgb, RgbToolbar } from '../vis/Rgb';
 import { Tiled } from '../vis/Tiled';
 import { PictureToolbar } from '../vis/Toolbar';
+import { hasWebgl } from '../vis/webgl';
 import type { Opened } from './DatasetPage';
 import { attributes } from './Header';
 import { chosenVis, isTiled, shownDims, visesOf } from './selection';
@@ -40,6 +41,16 @@ export default function DisplayTab({ opened }: { opened: Opened }) {
   }
   if (vis === 'scalar') return <ScalarDisplay opened={opened} />;
   if (vis === 'table') return <TableTab opened={opened} />;
+  if (!hasWebgl()) {
+    return (
+      <>
+        <p className="notice" style={{ margin: 12 }} role="status">
+          This browser cannot draw: WebGL is missing or switched off. These are the values.
+        </p>
+        <TableTab opened={opened} />
+      </>
+    );
+  }
   return (
     <KeepZoomProvider>
       <Plot key={vis} opened={opened} vis={vis} />
