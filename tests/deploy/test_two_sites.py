@@ -53,8 +53,14 @@ def test_what_is_read_twice_crosses_the_link_once(sites: Project, far: caterva2.
     after_first = crossed(sites)
     assert 0 < after_first - before <= CHUNK_BYTES
     np.testing.assert_array_equal(far.fetch(VOLUME, np.s_[3, 200:210, 200:210]), first)
-    far.fetch(VOLUME, np.s_[4, 300:310, 300:310])
     assert crossed(sites) == after_first
+    # Who looks here and there into a chunk gets some of its blocks, and then all of it.
+    for row in range(0, 500, 100):
+        far.fetch(VOLUME, np.s_[4, row : row + 10, 300:310])
+    everything = crossed(sites)
+    assert everything - before <= 1.5 * CHUNK_BYTES
+    far.fetch(VOLUME, np.s_[:8, :512, :512])
+    assert crossed(sites) == everything
     said = sites.compose("logs", "--no-color", "link")
     assert "a link of 80 Mbit/s and 40 ms there and back" in said
 
