@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -88,10 +89,14 @@ def test_u5_a_crash_over_a_file_leaves_the_service_and_other_files_alone(
         with confined.open_member(example, "arrays/2d-gzip") as source:
             (victim,) = [process for process in confined_processes() if process not in before]
             victim.suspend()
-            victim.send_signal(signal.SIGSEGV)
-            victim.resume()
-            with pytest.raises(UnsafeContent, match="crash"):
-                source.chunk(0)
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(source.chunk, 0)
+                # One that is dead before it is asked is replaced.
+                wait_until(source._handle._confined._lock.locked, timeout_s=30, what="the process is asked")
+                victim.send_signal(signal.SIGSEGV)
+                victim.resume()
+                with pytest.raises(UnsafeContent, match="crash"):
+                    asked.result()
             assert same(read(other), np.arange(5))
             assert len(source.chunk(0)) > 32
 
